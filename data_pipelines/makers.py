@@ -1,0 +1,13 @@
+"""The data sets `mmrl data make NAME` knows: name -> "module:function".
+
+A maker is `make(out, *, seed=0, ...) -> {split: path}`; its keyword-only parameters are its settings.
+"""
+
+from __future__ import annotations
+
+MAKERS: dict[str, str] = {
+    "gui": "data_pipelines.gui.build:make_gui",
+    "gui-cold-start": "data_pipelines.gui.build:make_gui_cold_start",
+    "digits": "data_pipelines.digits:make_digits",
+    "digits-cold-start": "data_pipelines.digits:make_digits_cold_start",
+}

@@ -1,0 +1,234 @@
+"""The `mmrl` command. Every sub-command is thin: it imports what it calls when it is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Reinforcement-learning fine-tuning of multimodal and vision models.")  # fmt: skip
+runs = typer.Typer(no_args_is_help=True, help="Look at runs.")
+data = typer.Typer(no_args_is_help=True, help="Make, check and show datasets.")
+rewards = typer.Typer(no_args_is_help=True, help="The rewards there are.")
+methods = typer.Typer(no_args_is_help=True, help="The methods there are.")
+app.add_typer(runs, name="runs")
+app.add_typer(data, name="data")
+app.add_typer(rewards, name="rewards")
+app.add_typer(methods, name="methods")
+
+console = Console(soft_wrap=False)
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value, for example steps=50 optimizer.learning_rate=1e-5")
+]
+RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A YAML recipe.")],
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the latest checkpoint.")] = False,
+) -> None:
+    """Reinforcement learning by a recipe."""
+    from mmrl.launch import run_training
+
+    run_training(config, overrides or [], resume=resume, console=console)
+
+
+@app.command()
+def sft(config: Annotated[str, typer.Argument(help="A YAML file.")], overrides: Overrides = None) -> None:
+    """Supervised fine-tuning on the assistant turns of a dataset: a cold start."""
+    from mmrl.config import SftConfig, load_config
+    from mmrl.sft import sft as run
+
+    run(load_config(config, overrides or [], kind=SftConfig), console)
+
+
+@app.command(name="eval")
+def evaluate(
+    target: Annotated[str, typer.Argument(help="A run directory, a model folder, a hub name, or `tiny`.")],
+    data: Annotated[str, typer.Argument(help="A JSON Lines dataset.")],
+    config: Annotated[
+        str | None, typer.Option(help="Recipe whose rewards and media budget to use; a run has its own.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Completions per prompt.")] = 1,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.0,
+    limit: Annotated[int | None, typer.Option(help="Rows to use.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the completions, read like a run's.")] = None,
+) -> None:
+    """Held-out score, with the training's media path and rewards."""
+    from mmrl.config import EvaluateConfig
+    from mmrl.launch import run_evaluation
+
+    settings = EvaluateConfig(samples=samples, temperature=temperature, limit=limit)
+    result = run_evaluation(target, data, config_file=config, settings=settings, console=console)
+    console.print(
+        f"{target}: reward [bold]{result.score:.3f}[/] (95 % {result.low:.3f} to {result.high:.3f}, {result.prompts} prompts)",
+        highlight=False,
+    )
+    for name, score in result.scores.items():
+        console.print(f"  {name} {score:.3f}", highlight=False)
+    if out is not None:
+        from mmrl.runs.writer import RunWriter
+
+        RunWriter.create(out, "").record(0, result.rollouts, {"reward": result.score})
+        console.print(f"completions: {out}")
+
+
+@runs.command(name="list")
+def runs_list(folder: RunsFolder = Path("runs")) -> None:
+    """All runs, newest first."""
+    from mmrl.runs.reader import list_runs
+    from mmrl.runs.summary import runs_table
+
+    console.print(runs_table(list_runs(folder)))
+
+
+@runs.command(name="show")
+def runs_show(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    step: Annotated[int | None, typer.Option(help="Step whose completions to show; default the last.")] = None,
+    limit: Annotated[int, typer.Option(help="Prompts to show.")] = 4,
+) -> None:
+    """A run's summary, and completions of a step."""
+    from mmrl.runs.summary import show_run, summary
+
+    console.print(summary(run))
+    console.print(show_run(run, step, limit=limit))
+
+
+@runs.command(name="plot")
+def runs_plot(
+    run: Annotated[list[Path], typer.Argument(help="One run directory, or several for one figure.")],
+    out: Annotated[Path | None, typer.Option(help="PNG file; default learning_curve.png in the run.")] = None,
+) -> None:
+    """The learning curve as a PNG."""
+    from mmrl.runs.plot import plot_run, plot_runs
+
+    path = plot_run(run[0], out) if len(run) == 1 else plot_runs(run, out or Path("learning_curves.png"))
+    console.print(f"{path}")
+
+
+@data.command(name="make", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def data_make(
+    name: Annotated[str, typer.Argument(help="gui, gui-cold-start, digits, digits-cold-start")],
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="setting=value of the maker, for example count=500 seed=1")
+    ] = None,
+) -> None:
+    """Make a dataset."""
+    from data_pipelines.makers import MAKERS
+    from mmrl.config import apply_override
+    from mmrl.plugins import build
+
+    given: dict[str, Any] = {}
+    for setting in settings or []:
+        apply_override(given, setting)
+    stage = build({"name": name, **given}, MAKERS, kind="dataset", where="mmrl data make")
+    for split, path in stage.plugin(out, **stage.settings).items():
+        console.print(f"{split}: {path}", highlight=False)
+
+
+@data.command(name="check")
+def data_check(
+    path: Annotated[Path, typer.Argument(help="A JSON Lines dataset.")],
+    config: Annotated[
+        str | None, typer.Option(help="Recipe: also measure the prompts and check targets against its rewards.")
+    ] = None,
+) -> None:
+    """Read every row and decode every file; with a recipe, measure every prompt as training would."""
+    from data_pipelines.dataset import check_samples, read_samples
+
+    samples = read_samples(path, need_target=config is not None)
+    check_samples(samples)
+    if config is not None:
+        from mmrl.launch import check_for_training
+
+        check_for_training(samples, config, console)
+    console.print(
+        f"{path}: {len(samples):,} rows, {sum(len(sample.media) for sample in samples):,} media files, all fine"
+    )
+
+
+@data.command(name="show")
+def data_show(
+    path: Annotated[Path, typer.Argument(help="A JSON Lines dataset.")],
+    limit: Annotated[int, typer.Option(help="Rows to show.")] = 3,
+) -> None:
+    """The first rows of a dataset."""
+    from data_pipelines.dataset import read_samples
+    from mmrl.runs.summary import clean
+
+    for sample in read_samples(path, need_target=False)[:limit]:
+        table = Table(title=Text(sample.id), show_header=False)
+        for item in sample.media:
+            table.add_row(item.kind, Text(f"{item.path} {item.size[0]}x{item.size[1]}"))
+        for message in sample.messages:
+            parts = message["content"] if isinstance(message["content"], list) else [{"text": message["content"]}]
+            table.add_row(message["role"], clean(" ".join(part.get("text", f"<{part.get('type')}>") for part in parts)))
+        table.add_row("target", clean(str(sample.target)))
+        console.print(table)
+
+
+@rewards.command(name="list")
+def rewards_list() -> None:
+    """Built-in rewards with their settings. Your own goes into a recipe as path/to/file.py:name."""
+    from rewards.registry import BUILTIN
+
+    print_plugins("rewards", BUILTIN)
+
+
+@methods.command(name="list")
+def methods_list() -> None:
+    """Recipes of methods, and the stages a recipe can name."""
+    from mmrl import registry
+
+    table = Table("recipe", "what", title="methods", title_justify="left")
+    for file in sorted(Path("configs/methods").glob("*.yaml")):
+        table.add_row(str(file), file.read_text().split("\n")[0].lstrip("# "))
+    console.print(table)
+    for kind in ("samplers", "rollouts", "advantages", "losses"):
+        print_plugins(kind, getattr(registry, kind.upper()))
+
+
+def print_plugins(title: str, names: dict[str, str]) -> None:
+    from mmrl.launch import list_plugins
+
+    table = Table("name", "what", "settings", title=title, title_justify="left")
+    for name, what, settings in list_plugins(names):
+        table.add_row(name, Text(what), Text(settings))
+    console.print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, accelerators, and what is missing and what that disables."""
+    from mmrl.doctor import examine
+
+    console.print(examine())
+
+
+def main() -> None:
+    """Errors that a user can mend are printed without a traceback; everything else shows one."""
+    from mmrl.plugins import ConfigError
+
+    try:
+        app()
+    except ConfigError as error:
+        Console(stderr=True).print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; `--resume` continues from the latest checkpoint")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

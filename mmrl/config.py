@@ -1,0 +1,324 @@
+"""Typed, strict configs: YAML with `extends:` and `key=value` overrides.
+
+Every section is a dataclass and its fields are the documentation. An unknown key, a wrong type or an impossible
+combination is an error that names the file, the key and the nearest valid one. Stages (sampler, rollout, rewards,
+advantages, loss terms) stay plain mappings here; `recipe.py` checks them against their plugins' signatures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from data_pipelines.media import Budget
+from mmrl.plugins import ConfigError, nearest
+
+StageSpec = dict[str, Any]
+"""`{name: ..., setting: ...}`; in YAML a bare name is enough."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """LoRA on every linear layer of the language model, and of the vision tower when `vision: trained`."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    seed: int = 0
+    """Of the adapter's initial weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    path: str = "tiny"
+    """A local folder, a hub name, or `tiny`: the model that ships with mmrl."""
+    vision: Literal["frozen", "trained"] = "frozen"
+    """Whether the vision tower and its merger are trained."""
+    adapter: AdapterConfig | None = None
+    """None trains all weights of the language model."""
+    gradient_checkpointing: bool = False
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the computation on a GPU; `auto` is bfloat16 there. Weights that are trained stay in float32."""
+    device: str = "auto"
+    generation_tokens: int = 262_144
+    """Most KV-cache tokens held at a time while generating."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    train: str
+    """A JSON Lines file; its format is in docs/data.md."""
+    test: str | None = None
+    """Held out; evaluated every `evaluate.every` steps."""
+    budget: Budget = field(default_factory=Budget)
+    check: Literal["full", "off"] = "full"
+    """`full` decodes and measures every row before training, so that a bad row stops the run at its start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    terms: list[StageSpec]
+    """Added up; each may carry `coef` (a number or schedule, default 1) and its own `aggregate`."""
+    aggregate: Literal["token_mean", "sequence_mean", "sequence_sum", "constant"] = "token_mean"
+    constant_length: int | None = None
+    """For `aggregate: constant`; default rollout.max_new_tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW."""
+
+    learning_rate: float = 1e-6
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """After the warm-up; `linear` and `cosine` end at 0."""
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    updates_per_rollout: int = 1
+    """Optimizer updates made from the rollouts of one step: `epochs` passes over them, each in equal parts."""
+    epochs: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    every: int = 0
+    """Steps between evaluations on data.test; 0 = never."""
+    samples: int = 1
+    """Completions per prompt."""
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    limit: int | None = None
+    """Rows of data.test to use; None = all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    every: int = 100
+    """Steps between checkpoints; the last step always has one."""
+    keep: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole run."""
+
+    name: str = ""
+    """Folder under `runs`; default is the config file's name."""
+    runs: str = "runs"
+    seed: int = 0
+    steps: int
+    prompts_per_step: int
+    group_size: int
+    """Completions per prompt."""
+    micro_batch_tokens: int = 16_384
+    """Tokens, prompt and padding included, that go through the model at once in training; bounds memory."""
+    max_failed_rewards: float = 0.2
+    """Share of a step's completions whose reward may fail before the run stops."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig
+    sampler: StageSpec = field(default_factory=lambda: {"name": "shuffled"})
+    rollout: StageSpec
+    rewards: list[StageSpec]
+    advantages: list[StageSpec] = field(default_factory=lambda: [{"name": "group_relative"}])
+    loss: LossConfig = field(default_factory=lambda: LossConfig(terms=[{"name": "clipped"}]))
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftConfig:
+    """Supervised fine-tuning on the assistant turns of a dataset, for a cold start (`mmrl sft`)."""
+
+    out: str
+    """Folder for the trained model."""
+    seed: int = 0
+    steps: int
+    batch_size: int
+    """Rows per step."""
+    micro_batch_tokens: int = 16_384
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+def load_config(path: str | Path, overrides: typing.Sequence[str] = (), *, kind: type = Config) -> Any:
+    """A `Config` (or another `kind` of section) from a YAML file and `key=value` overrides."""
+    file = Path(path)
+    raw = read_yaml(file)
+    for override in overrides:
+        apply_override(raw, override)
+        normalise_stages(raw)
+    if kind is Config and not raw.get("name"):
+        raw["name"] = file.stem
+    return parse(raw, kind, where=str(file))
+
+
+def parse(raw: Mapping[str, Any], kind: type, *, where: str) -> Any:
+    """Check a mapping against a section's dataclass and build it."""
+    raw = normalise_stages(dict(raw))
+    check_keys(raw, kind, where=where, path="")
+    try:
+        config = TypeAdapter(kind).validate_python(raw)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}{found(e)}" for e in error.errors()[:8]]
+        raise ConfigError(f"{where} is not a valid {kind.__name__}:\n" + "\n".join(lines)) from None
+    check_combinations(config, where)
+    return config
+
+
+def found(error: Any) -> str:
+    return "" if error["type"] == "missing" else f" (found {error['input']!r})"
+
+
+def read_yaml(file: Path, *, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """One file with the files it extends merged underneath; mappings merge, lists and numbers are replaced."""
+    if file.resolve() in children:
+        raise ConfigError(f"{children[-1]}: extends: {file} leads back to where it started.")
+    if not file.is_file():
+        raise ConfigError(f"{file} does not exist.")
+    try:
+        raw = yaml.safe_load(file.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{file} holds a {type(raw).__name__}; a config is a mapping of keys.")
+    parents = raw.pop("extends", [])
+    merged: dict[str, Any] = {}
+    for parent in [parents] if isinstance(parents, str) else parents:
+        merged = merge_keys(merged, read_yaml(find_parent(parent, file), children=(*children, file.resolve())))
+    return merge_keys(merged, normalise_stages(raw))
+
+
+def find_parent(name: str, file: Path) -> Path:
+    """`extends: base/grpo` is looked for beside the file and in the folders above it."""
+    candidates = [folder / f"{name.removesuffix('.yaml')}.yaml" for folder in file.resolve().parents]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise ConfigError(f"{file}: extends: {name} is neither beside this file nor in a folder above it.")
+
+
+def merge_keys(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    return below | {key: merge(below[key], value) if key in below else value for key, value in above.items()}
+
+
+def merge(below: Any, above: Any) -> Any:
+    """Mappings merge key by key, but a stage of another name keeps nothing of the one below."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    if "name" in below and above.get("name", below["name"]) != below["name"]:
+        return above
+    return merge_keys(below, above)
+
+
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """`optimizer.learning_rate=1e-5`, `rewards.0.weight=2`; the value is YAML."""
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"{override}: an override is written key=value, for example steps=50.")
+    try:
+        value = yaml.safe_load(text) if text else None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{override}: the value is not valid YAML: {error}") from None
+    if isinstance(value, str):  # YAML wants 1.0e-5 where people write 1e-5
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    *parents, last = key.split(".")
+    node: Any = raw
+    try:
+        for part in parents:
+            if isinstance(node, list):
+                node = node[int(part)]
+                continue
+            if node.get(part) is None:
+                node[part] = {}
+            node = node[part]
+        node[int(last) if isinstance(node, list) else last] = value
+    except (ValueError, IndexError, AttributeError, TypeError):
+        raise ConfigError(f"{override}: there is nothing at `{key}` to set.") from None
+
+
+def normalise_stages(raw: dict[str, Any]) -> dict[str, Any]:
+    """Bare stage names become `{name: ...}`."""
+
+    def one(spec: Any) -> Any:
+        return {"name": spec} if isinstance(spec, str) else spec
+
+    for key in ("sampler", "rollout"):
+        if key in raw:
+            raw[key] = one(raw[key])
+    for key in ("rewards", "advantages"):
+        if isinstance(raw.get(key), list):
+            raw[key] = [one(spec) for spec in raw[key]]
+    loss = raw.get("loss")
+    if isinstance(loss, dict) and isinstance(loss.get("terms"), list):
+        raw["loss"] = {**loss, "terms": [one(term) for term in loss["terms"]]}
+    return raw
+
+
+def check_keys(raw: Any, kind: Any, *, where: str, path: str) -> None:
+    """Unknown keys at any depth of the dataclasses, with a guess."""
+    options = [kind, *typing.get_args(kind)] if isinstance(kind, types.UnionType) else [kind]
+    section = next((option for option in options if dataclasses.is_dataclass(option)), None)
+    if section is None or not isinstance(raw, Mapping):
+        return
+    hints = typing.get_type_hints(section)
+    for key, value in raw.items():
+        full = f"{path}.{key}" if path else str(key)
+        if key not in hints:
+            raise ConfigError(f"{where}: {full} is not a setting.\n  {nearest(str(key), hints)}")
+        check_keys(value, hints[key], where=where, path=full)
+
+
+def check_combinations(config: Any, where: str) -> None:
+    """What types cannot say."""
+    problems = []
+    if isinstance(config, Config):
+        if config.group_size < 2:
+            problems.append(
+                f"group_size = {config.group_size}: an advantage compares the completions of a prompt, "
+                "so there must be at least 2 (4 to 16 are usual)."
+            )
+        if config.prompts_per_step < 1:
+            problems.append(f"prompts_per_step = {config.prompts_per_step}: at least 1.")
+        if not 0 <= config.max_failed_rewards <= 1:
+            problems.append(f"max_failed_rewards = {config.max_failed_rewards}: a share between 0 and 1.")
+        if not config.rewards:
+            problems.append("rewards is empty: name at least one (`mmrl rewards list`).")
+        if config.evaluate.every and not config.data.test:
+            problems.append("evaluate.every is set but data.test is not.")
+        parts = config.optimizer.updates_per_rollout / max(config.optimizer.epochs, 1)
+        if parts != int(parts) or parts < 1:
+            problems.append("optimizer.updates_per_rollout must be a multiple of optimizer.epochs.")
+        elif parts > config.prompts_per_step:
+            problems.append(
+                f"optimizer.updates_per_rollout / epochs = {int(parts)} parts, but prompts_per_step = "
+                f"{config.prompts_per_step}; groups are not split between updates."
+            )
+    if config.steps < 1:
+        problems.append(f"steps = {config.steps}: at least 1.")
+    if config.optimizer.learning_rate <= 0:
+        problems.append(f"optimizer.learning_rate = {config.optimizer.learning_rate}: must be positive.")
+    if config.micro_batch_tokens < 1:
+        problems.append("micro_batch_tokens: at least 1.")
+    if problems:
+        raise ConfigError(f"{where}:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def dump(config: Any) -> str:
+    """YAML that `load_config` reads back to the same config."""
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)

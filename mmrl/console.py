@@ -1,0 +1,66 @@
+"""What `mmrl train` prints: a line per step, and advice when a run has nothing to learn from."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from mmrl.evaluation import Evaluation
+
+FLAT_SHARE, FLAT_STEPS = 0.8, 5
+"""A warning after this many steps in a row with at least this share of groups of zero spread."""
+
+
+class StepPrinter:
+    """Prints to `console`; every method returns or prints within the step it is called for."""
+
+    def __init__(self, console: Console, *, steps: int) -> None:
+        self.console, self.steps = console, steps
+        self._flat: deque[bool] = deque(maxlen=FLAT_STEPS)
+        self._rewards: deque[float] = deque(maxlen=10)
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> list[str]:
+        """One line; returns warnings, which are printed as well."""
+        width = len(str(self.steps))
+        self._rewards.append(metrics["reward"])
+        seconds = {
+            name.removeprefix("seconds/"): value for name, value in metrics.items() if name.startswith("seconds/")
+        }
+        phases = " ".join(f"{name} {value:.1f}" for name, value in seconds.items() if value >= 0.05)
+        filled = round(12 * (step + 1) / self.steps)
+        self.console.print(
+            f"[bold]{step + 1:>{width}}/{self.steps}[/] [cyan]{'━' * filled}[/][dim]{'━' * (12 - filled)}[/] "
+            f"reward [bold]{metrics['reward']:.3f}[/] ±{metrics['reward_std']:.2f} "
+            f"(10 steps {sum(self._rewards) / len(self._rewards):.3f})  length {metrics['length']:.1f}  "
+            f"ratio gap {metrics['ratio_gap']:.0e}  {sum(seconds.values()):.1f} s [dim]({phases})[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
+        self._flat.append(metrics["groups_zero_spread"] >= FLAT_SHARE)
+        if len(self._flat) < FLAT_STEPS or not all(self._flat):
+            return []
+        self._flat.clear()
+        right, wrong = metrics["groups_all_right"], metrics["groups_all_wrong"]
+        warning = (
+            f"in the last {FLAT_STEPS} steps at least {FLAT_SHARE:.0%} of the groups had equal rewards (now {right:.0%} all "
+            f"right, {wrong:.0%} all wrong), and such groups teach nothing. "
+            + (
+                "The task is too easy: use harder prompts"
+                if right > wrong
+                else "The task is too hard: begin with mmrl sft"
+            )
+            + ", raise rollout.temperature or group_size, or draw others with rollout.name=dynamic."
+        )
+        self.console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+        return [warning]
+
+    def evaluation(self, step: int, result: Evaluation) -> None:
+        self.console.print(
+            f"held out after step {step + 1}: [bold]{result.score:.3f}[/] "
+            f"(95 % {result.low:.3f} to {result.high:.3f}, {result.prompts} prompts)",
+            highlight=False,
+        )

@@ -1,0 +1,144 @@
+"""From a config file to a finished run or evaluation: load, check everything that can be checked, then start.
+
+The order matters to the person waiting: cheap checks first, and nothing is written before all of them pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from data_pipelines.dataset import read_samples
+from mmrl.config import Config, EvaluateConfig, ModelConfig, dump, load_config
+from mmrl.console import StepPrinter
+from mmrl.evaluation import Evaluation, evaluate
+from mmrl.plugins import ConfigError
+from mmrl.policies.vlm import VLMPolicy
+from mmrl.recipe import make_recipe
+from mmrl.records import Sample
+from mmrl.runs import layout
+from mmrl.runs.run import Run, model_of
+from mmrl.runs.summary import summary
+from mmrl.trainer import train
+from rewards.scoring import check_targets
+
+SHOWN_PROBLEMS = 5
+
+
+def run_training(config_file: str, overrides: Sequence[str], *, resume: bool, console: Console) -> Path:
+    """`mmrl train`. Returns the run directory."""
+    config: Config = load_config(config_file, overrides)
+    folder = Path(config.runs) / config.name
+    samples = read_samples(config.data.train)
+    held_out = read_samples(config.data.test) if config.evaluate.every and config.data.test else []
+    recipe = make_recipe(config, VLMPolicy.Sampling, where=config_file)
+    recipe.check_signals(VLMPolicy.provides, where=config_file)
+    check_targets(recipe.rewards, [*samples, *held_out])
+    policy = VLMPolicy.load(config.model, config.data.budget)
+    if config.data.check == "full":
+        check_prompts(policy, [*samples, *held_out], console)
+    describe_run(config, policy, samples, folder, console)
+    run = Run.open(folder, dump(config), StepPrinter(console, steps=config.steps), resume=resume)
+    try:
+        train(run, policy, recipe, {sample.id: sample for sample in samples}, held_out)
+    except BaseException as error:
+        run.writer.event("failed", error=f"{type(error).__name__}: {error}")
+        raise
+    run.writer.event("finished", steps=config.steps)
+    console.print(summary(folder))
+    return folder
+
+
+def run_evaluation(
+    target: str, data: str, *, config_file: str | None, settings: EvaluateConfig, console: Console
+) -> Evaluation:
+    """`mmrl eval`: a run (its config, its newest model) or a model with the config whose rewards and budget to use."""
+    folder = Path(target)
+    where = config_file or str(folder / layout.CONFIG)
+    if config_file is None and not (folder / layout.CONFIG).is_file():
+        raise ConfigError(f"{target} is not a run directory.\n  For a model, name the config to evaluate by: --config configs/demo/gui.yaml")  # fmt: skip
+    config: Config = load_config(where)
+    path = str(model_of(folder)) if (folder / layout.CONFIG).is_file() else target
+    recipe = make_recipe(config, VLMPolicy.Sampling, where=where)
+    samples = read_samples(data)
+    check_targets(recipe.rewards, samples)
+    policy = load_trained(path, config)
+    check_prompts(policy, samples, console)
+    return evaluate(policy, recipe.rewards, samples, settings, recipe.sampling, seed=config.seed)
+
+
+def load_trained(path: str, config: Config) -> VLMPolicy:
+    """The model at `path`; a checkpoint of a LoRA run is put on its base model."""
+    from dataclasses import replace
+
+    if (Path(path) / "adapter_config.json").is_file():
+        policy = VLMPolicy.load(config.model, config.data.budget)
+        policy.restore(Path(path))
+        return policy
+    settings: ModelConfig = replace(config.model, path=path, adapter=None)
+    return VLMPolicy.load(settings, config.data.budget)
+
+
+def check_prompts(policy: VLMPolicy, samples: Sequence[Sample], console: Console) -> None:
+    """Encode every sample once, so that a broken file or an over-long prompt is found by name before training."""
+
+    def problem(sample: Sample) -> str | None:
+        try:
+            policy.encode(sample)
+        except ConfigError as error:
+            return str(error)
+        except ValueError as error:
+            return f"{sample.where} (id {sample.id}): {error}"
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        found = track(pool.map(problem, samples), "checking data", total=len(samples), console=console, transient=True)
+        problems = [text for text in found if text]
+    if problems:
+        more = f"\n... and {len(problems) - SHOWN_PROBLEMS} more rows." if len(problems) > SHOWN_PROBLEMS else ""
+        raise ConfigError("\n".join(problems[:SHOWN_PROBLEMS]) + more)
+
+
+def check_for_training(samples: Sequence[Sample], config_file: str, console: Console) -> None:
+    """`mmrl data check --config`: targets against the rewards, and every prompt against the budget."""
+    config: Config = load_config(config_file)
+    check_targets(make_recipe(config, VLMPolicy.Sampling, where=config_file).rewards, samples)
+    check_prompts(VLMPolicy.load(config.model, config.data.budget), samples, console)
+
+
+def describe_run(config: Config, policy: VLMPolicy, samples: Sequence[Sample], folder: Path, console: Console) -> None:
+    """Everything that follows from the settings, in one line each."""
+    trained = sum(parameter.numel() for _, parameter in policy.trainable())
+    total = sum(parameter.numel() for parameter in policy.model.parameters())
+    rows = config.prompts_per_step * config.group_size
+    drawn = config.steps * config.prompts_per_step
+    lines = [
+        f"{config.model.path}: {trained / 1e6:,.2f} of {total / 1e6:,.2f} M parameters train on {policy.engine.device}",
+        f"{config.steps} steps x {config.prompts_per_step} prompts x {config.group_size} completions = {rows} rows a step, "
+        f"{config.optimizer.updates_per_rollout} update(s) each; {len(samples):,} samples = {drawn / len(samples):.2f} epochs",
+        f"run: {folder}",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def list_plugins(registry: dict[str, str]) -> list[tuple[str, str, str]]:
+    """(name, first line of the docstring, settings) of everything in a registry."""
+    import inspect
+
+    from mmrl.plugins import load, settings_of
+
+    rows = []
+    for name in registry:
+        plugin: Any = load(name, registry, kind="plugin", where="registry")
+        settings = ", ".join(
+            key if parameter.default is parameter.empty else f"{key}={parameter.default}"
+            for key, parameter in settings_of(plugin).items()
+        )
+        rows.append((name, (inspect.getdoc(plugin) or "").split("\n")[0], settings))
+    return rows

@@ -1,0 +1,372 @@
+"""The vision-language policy: a token is an action.
+
+Loads a Qwen-VL model with transformers, encodes samples once (the same tensors serve generation and training),
+and turns the engine of `shared_prefix.py` into the Policy of `stages.py`. Records in, records out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data_pipelines.media import Budget, load
+from mmrl.compat import declare_torchvision_operators
+from mmrl.config import ModelConfig
+from mmrl.plugins import ConfigError
+from mmrl.policies.shared_prefix import Prompt, Sampling, SharedPrefix, pad_rows
+from mmrl.randomness import torch_generator
+from mmrl.records import Rollouts, Sample
+
+declare_torchvision_operators()
+
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+TINY = Path(__file__).parent.parent / "assets" / "tiny-vlm"
+MEDIA_INPUTS = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
+ADAPTER_FILE = "adapter_config.json"
+
+
+class VLMPolicy:
+    """A Qwen2-VL, Qwen2.5-VL or Qwen3-VL model that generates completions and scores them.
+
+    `settings` says what is trained and where it runs; `budget` how large media may be and how long a prompt.
+    """
+
+    provides = frozenset({"entropy"})
+    Sampling = Sampling
+
+    def __init__(self, model: Any, processor: Any, *, settings: ModelConfig, budget: Budget) -> None:
+        self.processor, self.settings, self.budget = processor, settings, budget
+        self.model = model
+        prepare_for_training(model, settings)
+        self.adapted = model
+        if settings.adapter is not None:
+            self.adapted = add_lora(model, settings)
+        self.engine = SharedPrefix(
+            model, forbidden=forbidden_tokens(model, processor), stops=stop_tokens(model, processor)
+        )
+        self._reference: SharedPrefix | None = None
+
+    @classmethod
+    def load(cls, settings: ModelConfig, budget: Budget) -> VLMPolicy:
+        model, processor = load_pretrained(settings)
+        return cls(model, processor, settings=settings, budget=budget)
+
+    # -- prompts -------------------------------------------------------------------------------------------------
+
+    def encode(self, sample: Sample, *, whole_chat: bool = False) -> tuple[Sample, Prompt]:
+        """The sample with the sizes and frame times the model sees, and its prompt. Refuses what is over budget.
+
+        `whole_chat` keeps a final assistant turn, which is otherwise left for the model to write.
+        """
+        messages = list(sample.messages) if whole_chat else prompt_messages(sample)
+        vision = self.processor.image_processor
+        loaded = load(messages, self.budget, patch_size=int(vision.patch_size))
+        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=not whole_chat)
+        inputs = self.processor(
+            text=[text],
+            images=loaded.images or None,
+            videos=loaded.videos or None,
+            video_metadata=loaded.video_metadata or None,
+            do_resize=False,
+            return_tensors="pt",
+            **loaded.video_kwargs,
+        )
+        self._check_length(sample, inputs)
+        positions = text_positions(len(inputs["input_ids"][0]))
+        if loaded.images or loaded.videos:
+            grids = {
+                key: inputs[key] for key in ("image_grid_thw", "video_grid_thw", "second_per_grid_ts") if key in inputs
+            }
+            positions = self.model.model.get_rope_index(
+                inputs["input_ids"], mm_token_type_ids=inputs["mm_token_type_ids"], **grids
+            )[0][:, 0]
+        media = tuple(
+            replace(item, seen=seen, times=times)
+            for item, seen, times in zip(sample.media, loaded.seen, loaded.times, strict=True)
+        )
+        prompt = Prompt(
+            ids=inputs["input_ids"][0],
+            positions=positions,
+            media={name: inputs[name] for name in MEDIA_INPUTS if name in inputs},
+        )
+        return replace(sample, media=media), prompt
+
+    def _check_length(self, sample: Sample, inputs: Any) -> None:
+        tokens, limit = len(inputs["input_ids"][0]), self.budget.max_prompt_tokens
+        if tokens <= limit:
+            return
+        vision = int((inputs["mm_token_type_ids"][0] > 0).sum()) if "mm_token_type_ids" in inputs else 0
+        raise ConfigError(
+            f"{sample.where} (id {sample.id}): the prompt has {tokens:,} tokens, {vision:,} of them from "
+            f"{len(sample.media)} images or videos; data.budget.max_prompt_tokens is {limit:,}.\n"
+            f"  Lower data.budget.max_pixels (or fps, max_frames for video), or raise data.budget.max_prompt_tokens."
+        )
+
+    # -- the Policy of stages.py ---------------------------------------------------------------------------------
+
+    def generate(
+        self, samples: Sequence[Sample], sizes: Sequence[int], how: Sampling, *, seed: int, step: int
+    ) -> Rollouts:
+        """`sizes[i]` completions of `samples[i]`, a function of (seed, step, sample) and not of the batch."""
+        seen, prompts = zip(*[self.encode(sample) for sample in samples], strict=True)
+        noise = [
+            torch.rand(size, how.max_new_tokens, generator=torch_generator(seed, "completion", step, sample.id, before))
+            for sample, size, before in zip(samples, sizes, earlier_occurrences(samples), strict=True)
+        ]
+        with self.generating():
+            completions = [
+                rows
+                for part in self._generation_batches(prompts, sizes, how)
+                for rows in self.engine.generate([prompts[i] for i in part], [noise[i] for i in part], how)
+            ]
+        rollouts = self.assemble(seen, prompts, [[tokens for tokens, _ in rows] for rows in completions])
+        rollouts.temperature = how.temperature or 1.0
+        rollouts.logp_rollout = torch.zeros(rollouts.actions.shape)
+        rollouts.logp_rollout[rollouts.made] = torch.cat([logp for rows in completions for _, logp in rows])
+        ended = torch.isin(rollouts.actions, self.engine.stops) & rollouts.made
+        rollouts.signals["truncated"] = ~ended.any(1)
+        return rollouts
+
+    def assemble(
+        self,
+        samples: Sequence[Sample],
+        prompts: Sequence[Prompt],
+        completions: Sequence[Sequence[Tensor]],
+        origin: str = "policy",
+    ) -> Rollouts:
+        """Rollouts from completion tokens, one list of rows per prompt."""
+        rows = [tokens for group in completions for tokens in group]
+        group = torch.arange(len(prompts)).repeat_interleave(torch.tensor([len(group) for group in completions]))
+        length = torch.tensor([len(row) for row in rows])
+        actions = pad_rows(rows, 0)
+        return Rollouts(
+            samples=list(samples),
+            prompts=list(prompts),
+            group=group,
+            prompt=group.clone(),
+            actions=actions,
+            length=length,
+            mask=torch.arange(actions.shape[1]) < length[:, None],
+            text=self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True),
+            origin=[origin] * len(rows),
+        )
+
+    def tokens_of(self, text: str) -> Tensor:
+        """int64[n], a completion's tokens with the end-of-turn token, for completions that come from elsewhere."""
+        ids = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return torch.tensor([*ids, int(self.engine.stops[0])])
+
+    def logp(self, rows: Rollouts, *, signals: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """Log-probs of the completions, f32[n, T], zero on padding; `entropy` in nats, f32[n, T], on request."""
+        with self._autocast():
+            logp, entropy = self._score(self.engine, rows, entropy="entropy" in signals)
+        return logp, {} if entropy is None else {"entropy": entropy}
+
+    @torch.no_grad()
+    def reference_logp(self, rows: Rollouts) -> Tensor:
+        """Under the model as it was before training: the adapter switched off, or a second copy of the weights."""
+        with self._autocast():
+            if self.settings.adapter is not None:
+                with self.adapted.disable_adapter():
+                    return self._score(self.engine, rows)[0]
+            if self._reference is None:
+                model = load_pretrained(self.settings)[0].requires_grad_(False).eval()
+                self._reference = replace(self.engine, model=model)
+            return self._score(self._reference, rows)[0]
+
+    def micro_batches(self, rollouts: Rollouts, *, budget: int) -> list[list[int]]:
+        """Rows in parts whose packed rows, padding included, hold at most `budget` tokens.
+
+        A group stays whole where it fits; a larger one is split and its prefix repeated. Long and short groups are
+        kept apart, so that little is spent on padding.
+        """
+        lengths = rollouts.length.tolist()
+        pieces: list[tuple[int, list[int]]] = []  # (columns of the packed row, its rows)
+        for p, prompt in enumerate(rollouts.prompts):
+            rows = (rollouts.prompt == p).nonzero().flatten().tolist()
+            width, piece = len(prompt), []
+            for row in rows:
+                if piece and width + lengths[row] > budget:
+                    pieces.append((width, piece))
+                    width, piece = len(prompt), []
+                width += lengths[row]
+                piece.append(row)
+            pieces.append((width, piece))
+        pieces.sort(key=lambda item: (-item[0], item[1][0]))
+        batches: list[list[list[int]]] = []
+        widest = 0
+        for width, piece in pieces:
+            if not batches or widest * (len(batches[-1]) + 1) > budget:
+                batches.append([])
+                widest = width
+            batches[-1].append(piece)
+        # Rows in their original order, so that groups stay adjacent.
+        return [sorted(row for piece in batch for row in piece) for batch in batches]
+
+    @property
+    def tolerance(self) -> float:
+        return 1e-4 if self.engine.device.type == "cpu" or self.settings.dtype == "float32" else 0.05
+
+    def trainable(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+
+    def save(self, folder: Path) -> None:
+        """A folder that transformers (or peft, for an adapter) loads as it is."""
+        self.adapted.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Put the weights of `save` back into this policy, bit for bit."""
+        from safetensors.torch import load_file
+
+        if self.settings.adapter is not None:
+            from peft import set_peft_model_state_dict
+
+            set_peft_model_state_dict(self.adapted, load_file(folder / "adapter_model.safetensors"))
+            return
+        saved = {name: t for file in sorted(folder.glob("*.safetensors")) for name, t in load_file(file).items()}
+        own = self.model.state_dict()
+        tied = set(own) - set(saved)
+        unexpected = self.model.load_state_dict(saved, strict=False).unexpected_keys
+        assert not unexpected and tied <= {"lm_head.weight"}, (unexpected, tied)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def generating(self) -> Iterator[None]:
+        """Evaluation mode while generating: gradient checkpointing would switch the KV cache off."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with self._autocast():
+                yield
+        finally:
+            self.model.train(was_training)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Full fine-tuning on a GPU keeps float32 weights, as bf16 would round small updates away, and computes in bf16."""
+        device = self.engine.device
+        mixed = device.type == "cuda" and self.settings.dtype != "float32"
+        return torch.autocast("cuda", torch.bfloat16) if mixed else contextlib.nullcontext()
+
+    def _score(self, engine: SharedPrefix, rows: Rollouts, *, entropy: bool = False) -> tuple[Tensor, Tensor | None]:
+        completions: list[list[Tensor]] = [[] for _ in rows.prompts]
+        for p, tokens, n in zip(rows.prompt.tolist(), rows.actions, rows.length.tolist(), strict=True):
+            completions[p].append(tokens[:n])
+        flat, flat_entropy = engine.logp(rows.prompts, completions, temperature=rows.temperature, entropy=entropy)
+        made = rows.made.to(flat.device)
+
+        def spread(values: Tensor) -> Tensor:
+            return torch.zeros(made.shape, device=flat.device).masked_scatter(made, values)
+
+        return spread(flat), None if flat_entropy is None else spread(flat_entropy)
+
+    def _generation_batches(self, prompts: Sequence[Prompt], sizes: Sequence[int], how: Sampling) -> list[list[int]]:
+        """Prompts in order, in parts whose KV cache holds at most `generation_tokens` tokens."""
+        parts: list[list[int]] = []
+        widest = 0
+        for i, (prompt, size) in enumerate(zip(prompts, sizes, strict=True)):
+            widest = max(widest, len(prompt) + size * how.max_new_tokens)
+            if not parts or widest * (len(parts[-1]) + 1) > self.settings.generation_tokens:
+                parts.append([])
+                widest = len(prompt) + size * how.max_new_tokens
+            parts[-1].append(i)
+        return parts
+
+
+def load_pretrained(settings: ModelConfig) -> tuple[Any, Any]:
+    """Model and processor from a local folder, a hub name, or `tiny` (the weights that ship with mmrl)."""
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    path = str(TINY) if settings.path == "tiny" else settings.path
+    if (Path(path) / ADAPTER_FILE).is_file():
+        raise ConfigError(
+            f"model.path = {path} holds a LoRA adapter; merge it, or name the base model and set model.adapter."
+        )
+    try:
+        family = AutoConfig.from_pretrained(path).model_type
+    except OSError as error:
+        raise ConfigError(
+            f"model.path = {settings.path}: neither a local folder with a model nor a name the hub gives us ({error})."
+        ) from None
+    if family not in FAMILIES:
+        raise ConfigError(f"model.path = {settings.path} is a {family} model; supported are {', '.join(FAMILIES)}.")
+    device = torch.device(
+        settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    )
+    # Weights that are trained stay in float32; see `_autocast`.
+    keep_float32 = device.type == "cpu" or settings.adapter is None or settings.dtype == "float32"
+    model = AutoModelForImageTextToText.from_pretrained(
+        path, dtype=torch.float32 if keep_float32 else torch.bfloat16, attn_implementation=settings.attention
+    )
+    return model.to(device), AutoProcessor.from_pretrained(path)
+
+
+def prepare_for_training(model: Any, settings: ModelConfig) -> None:
+    """Freeze what is not trained, and switch gradient checkpointing on if asked for."""
+    model.requires_grad_(settings.adapter is None)
+    if settings.vision == "frozen":
+        model.model.visual.requires_grad_(False)
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    model.train()
+
+
+def add_lora(model: Any, settings: ModelConfig) -> Any:
+    """Low-rank adapters on every linear layer of the language model; on the vision tower too when it is trained."""
+    from peft import LoraConfig, get_peft_model
+
+    adapter = settings.adapter
+    assert adapter is not None
+    parts = {"language_model", "visual"} if settings.vision == "trained" else {"language_model"}
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and parts & set(name.split("."))
+    ]
+    config = LoraConfig(r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=0.0, target_modules=names)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(adapter.seed)
+        return get_peft_model(model, config)
+
+
+def prompt_messages(sample: Sample) -> list[dict[str, Any]]:
+    """The chat up to, and without, a final assistant turn."""
+    messages = list(sample.messages)
+    while messages and messages[-1]["role"] == "assistant":
+        messages.pop()
+    return messages
+
+
+def earlier_occurrences(samples: Sequence[Sample]) -> list[int]:
+    """How often each sample stood before itself in the list, so that a sample drawn twice is completed differently."""
+    return [sum(other.id == sample.id for other in samples[:i]) for i, sample in enumerate(samples)]
+
+
+def text_positions(length: int) -> Tensor:
+    return torch.arange(length).expand(3, -1)
+
+
+def forbidden_tokens(model: Any, processor: Any) -> Tensor:
+    """Vision placeholders and delimiters, which only a processor may write."""
+    config = model.config
+    named = [getattr(config, f"{name}_token_id", None) for name in ("image", "video", "vision_start", "vision_end")]
+    vocabulary = processor.tokenizer.get_vocab()
+    pads = [vocabulary.get(token) for token in ("<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")]
+    return torch.tensor(sorted({i for i in [*named, *pads] if i is not None}))
+
+
+def stop_tokens(model: Any, processor: Any) -> Tensor:
+    """End-of-turn first, then whatever else the generation config calls an end."""
+    ends = model.generation_config.eos_token_id
+    ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+    return torch.tensor(list(dict.fromkeys([processor.tokenizer.eos_token_id, *ends])))

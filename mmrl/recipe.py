@@ -1,0 +1,110 @@
+"""A config turned into the objects of the loop, every name resolved and every setting checked before training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mmrl.config import Config
+from mmrl.plugins import ConfigError, Stage, build, check_settings, settings_of
+from mmrl.registry import ADVANTAGES, LOSSES, ROLLOUTS, SAMPLERS
+from mmrl.schedules import Schedule, as_schedule
+from mmrl.stages import Sampler
+from rewards.scoring import Rewards
+
+if TYPE_CHECKING:
+    from mmrl.losses import Aggregate
+
+BUILT_IN_SIGNALS = frozenset({"logp_ref", "logp_old", "truncated"})
+"""Signals the trainer or every policy provides; a policy adds its own in `provides`."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss term of the sum."""
+
+    stage: Stage
+    coef: float | Schedule
+    aggregate: Aggregate
+
+    @property
+    def is_group_loss(self) -> bool:
+        return hasattr(self.stage.plugin, "group_loss")
+
+    def coefficient(self, step: int, total: int, metrics: Mapping[str, float]) -> float:
+        return self.coef(step, total, metrics) if isinstance(self.coef, Schedule) else self.coef
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the loop runs."""
+
+    config: Config
+    make_sampler: Callable[[Sequence[str]], Sampler]
+    """From the ids of the training samples."""
+    rollout: Stage
+    sampling: Stage
+    """Makes the policy's `Sampling` of a step."""
+    rewards: Rewards
+    advantages: list[Stage]
+    terms: list[Term]
+    constant_length: int
+    """For `aggregate: constant`."""
+
+    @property
+    def needs(self) -> set[str]:
+        return {signal for stage in [*self.advantages, *(term.stage for term in self.terms)] for signal in stage.needs}
+
+    def check_signals(self, provided: frozenset[str], *, where: str) -> None:
+        """Refuse at start-up what nobody can provide."""
+        for stage in [*self.advantages, *(term.stage for term in self.terms)]:
+            missing = set(stage.needs) - provided - BUILT_IN_SIGNALS
+            if missing:
+                raise ConfigError(
+                    f"{where}: `{stage.name}` needs {', '.join(sorted(missing))}, which this policy does not provide.\n"
+                    f"  (Provided: {', '.join(sorted(provided | BUILT_IN_SIGNALS))}.)"
+                )
+
+
+def make_recipe(config: Config, sampling: type, *, where: str) -> Recipe:
+    """Resolve and check every stage. `sampling` is the policy's `Sampling`; `where` the config file, for messages."""
+    sampler = build(config.sampler, SAMPLERS, kind="sampler", where=f"{where}: sampler")
+    own = settings_of(sampling)
+    rollout = build(config.rollout, ROLLOUTS, kind="rollout", where=f"{where}: rollout", reserved=own)
+    given = {key: value for key, value in config.rollout.items() if key in own}
+    sampling_settings = check_settings(sampling, given, name="rollout", where=f"{where}: rollout")
+    rewards = Rewards.from_config(config.rewards, where=f"{where}: rewards", max_failed=config.max_failed_rewards)
+    advantages = [
+        build(spec, ADVANTAGES, kind="advantage stage", where=f"{where}: advantages.{i}")
+        for i, spec in enumerate(config.advantages)
+    ]
+    terms = [make_term(spec, config, where=f"{where}: loss.terms.{i}") for i, spec in enumerate(config.loss.terms)]
+
+    def make_sampler(ids: Sequence[str]) -> Sampler:
+        plugin: Any = sampler.plugin
+        return plugin(ids, config.prompts_per_step, config.group_size, config.seed, **sampler.settings)
+
+    return Recipe(
+        config=config,
+        make_sampler=make_sampler,
+        rollout=rollout,
+        sampling=Stage("sampling", sampling, sampling_settings),
+        rewards=rewards,
+        advantages=advantages,
+        terms=terms,
+        constant_length=config.loss.constant_length or int(sampling_settings.get("max_new_tokens", 1)),
+    )
+
+
+def make_term(spec: Mapping[str, Any], config: Config, *, where: str) -> Term:
+    stage = build(spec, LOSSES, kind="loss term", where=where, reserved=("coef", "aggregate"))
+    coef = spec.get("coef", 1.0)
+    schedule = as_schedule(coef, where=f"{where}.coef")
+    if schedule is None and (isinstance(coef, bool) or not isinstance(coef, int | float)):
+        raise ConfigError(f"{where}.coef = {coef!r}: a number or a schedule.")
+    aggregate = spec.get("aggregate", config.loss.aggregate)
+    known = ("token_mean", "sequence_mean", "sequence_sum", "constant")
+    if aggregate not in known:
+        raise ConfigError(f"{where}.aggregate = {aggregate!r}: one of {', '.join(known)}.")
+    return Term(stage, schedule or float(coef), aggregate)

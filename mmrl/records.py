@@ -1,0 +1,205 @@
+"""The records that flow through the loop: Media and Sample (what is asked), Rollouts (what was done).
+
+Nothing here computes; stages fill the fields in the order of the loop. Reading samples from disk is
+`data_pipelines/dataset.py`; writing rollouts is `mmrl/runs/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Messages = tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Media:
+    """One image or video of a sample. Sizes are (width, height) in pixels; rewards and overlays depend on them."""
+
+    kind: Literal["image", "video"]
+    path: str
+    """Absolute path of the file."""
+    digest: str
+    """SHA-256 of the file's bytes, hexadecimal; names the copy in the run directory."""
+    size: tuple[int, int]
+    """Size as stored, after the EXIF orientation is applied."""
+    seen: tuple[int, int] | None = None
+    """Size after the pixel budget: what the model saw. None until a policy has encoded the sample."""
+    times: tuple[float, ...] = ()
+    """Video only: the time in seconds of every frame the model saw."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a dataset.
+
+    `messages` is a chat with Qwen content parts (`{"type": "image", "image": path}` and so on), `media` the same
+    files in order of appearance, `target` the gold (`box`, `point`, `span`, `answer`, `choices`, `count`, ...),
+    `meta` everything else (task, source, coordinate convention, hints).
+    """
+
+    id: str
+    messages: Messages
+    media: tuple[Media, ...] = ()
+    target: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+    where: str = ""
+    """File and row it was read from, for error messages."""
+
+    @property
+    def coordinates(self) -> str:
+        """The convention of the boxes and points in completions: `pixel`, `seen`, `norm1` or `norm1000`."""
+        return str(self.meta.get("coordinates", "pixel"))
+
+
+@dataclass
+class Rollouts:
+    """N completions in groups, a struct of arrays. Prompts and their pixels are stored once per group, never G times.
+
+    A row belongs to `samples[group[row]]` and was made from `prompts[prompt[row]]`; a method that gives some rows of a
+    group another prompt (a hint, say) has more prompts than groups. Groups may have different sizes.
+    """
+
+    samples: list[Sample]
+    """One per group."""
+    prompts: list[Any]
+    """Encoded by the policy that made the rollouts, with their media tensors; opaque to everybody else."""
+    group: Tensor
+    """int64[N], row -> group. Rows of one group are adjacent, and groups are in order."""
+    prompt: Tensor
+    """int64[N], row -> prompt. Rows of one prompt are adjacent, and prompts are in order."""
+    actions: Tensor
+    """int64[N, T], right-padded completion tokens (VLM)."""
+    length: Tensor
+    """int64[N], tokens of each completion, the end-of-turn included."""
+    mask: Tensor
+    """bool[N, T], the actions that may receive loss: all of a completion, unless a stage takes some out."""
+    text: list[str]
+    """N, what a text reward sees."""
+    origin: list[str]
+    """N: `policy`, `ground_truth`, `hint`, `replay`, ..."""
+    temperature: float = 1.0
+    """Temperature of the sampled distribution; log-probs are those of the same distribution."""
+    logp_rollout: Tensor | None = None
+    """f32[N, T], log-probs as computed while generating."""
+    logp_old: Tensor | None = None
+    """f32[N, T], log-probs of the policy that made the rollouts, computed by the training pass."""
+    logp_ref: Tensor | None = None
+    """f32[N, T], log-probs under the reference policy."""
+    scores: dict[str, Tensor] = field(default_factory=dict)
+    """One f32[N] per reward, raw; NaN = not applicable or failed (then `notes` says why)."""
+    reward: Tensor | None = None
+    """f32[N], combined; NaN = this row has no reward and stays out of its group's statistics."""
+    advantage: Tensor | None = None
+    """f32[N, T]."""
+    signals: dict[str, Tensor] = field(default_factory=dict)
+    """What a stage asked for; first dimension N (`entropy` [N, T], `truncated` [N], ...)."""
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    """N, per reward name what it wants shown: parsed answer, reason, error."""
+
+    def __post_init__(self) -> None:
+        if not self.notes:
+            self.notes = [{} for _ in self.text]
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    @property
+    def made(self) -> Tensor:
+        """bool[N, T], the actions that exist: False on padding only."""
+        import torch
+
+        return torch.arange(self.actions.shape[1]) < self.length[:, None]
+
+    def sample_of(self, row: int) -> Sample:
+        return self.samples[int(self.group[row])]
+
+    def rows_of(self, group: int) -> list[int]:
+        return (self.group == group).nonzero().flatten().tolist()
+
+    def group_sizes(self) -> list[int]:
+        return self.group.bincount(minlength=len(self.samples)).tolist()
+
+    def select(self, rows: Sequence[int]) -> Rollouts:
+        """The given rows, in the given order, with only the prompts they use."""
+        import torch
+
+        index = torch.as_tensor(rows, dtype=torch.long)
+        groups, group = torch.unique_consecutive(self.group[index], return_inverse=True)
+        prompts, prompt = torch.unique_consecutive(self.prompt[index], return_inverse=True)
+        assert len(groups) == len(groups.unique()), "rows of one group must stay adjacent"
+
+        def take(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[index]
+
+        return replace(
+            self,
+            samples=[self.samples[g] for g in groups.tolist()],
+            prompts=[self.prompts[p] for p in prompts.tolist()],
+            group=group,
+            prompt=prompt,
+            actions=self.actions[index],
+            length=self.length[index],
+            mask=self.mask[index],
+            text=[self.text[r] for r in index.tolist()],
+            origin=[self.origin[r] for r in index.tolist()],
+            logp_rollout=take(self.logp_rollout),
+            logp_old=take(self.logp_old),
+            logp_ref=take(self.logp_ref),
+            scores={name: value[index] for name, value in self.scores.items()},
+            reward=take(self.reward),
+            advantage=take(self.advantage),
+            signals={name: value[index] for name, value in self.signals.items()},
+            notes=[self.notes[r] for r in index.tolist()],
+        )
+
+    def select_groups(self, groups: Sequence[int]) -> Rollouts:
+        """All rows of the given groups, in the given order."""
+        return self.select([row for g in groups for row in self.rows_of(g)])
+
+
+def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
+    """Join rollouts, keeping groups apart; completions are padded to the longest. All parts carry the same fields."""
+    import torch
+
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    steps = max(part.actions.shape[1] for part in parts)
+
+    def widen(value: Tensor) -> Tensor:
+        return torch.nn.functional.pad(value, (0, steps - value.shape[1])) if value.dim() == 2 else value
+
+    def join(values: list[Tensor | None]) -> Tensor | None:
+        present = [value for value in values if value is not None]
+        assert len(present) in (0, len(parts)), "a field must be present in all parts or in none"
+        return torch.cat([widen(value) for value in present]) if present else None
+
+    def join_named(named: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: torch.cat([widen(part[name]) for part in named]) for name in named[0]}
+
+    def renumber(name: str, counted: str) -> Tensor:
+        sizes = [len(getattr(part, counted)) for part in parts]
+        return torch.cat([getattr(part, name) + sum(sizes[:i]) for i, part in enumerate(parts)])
+
+    joined = {
+        name: join([getattr(part, name) for part in parts])
+        for name in ("actions", "length", "mask", "logp_rollout", "logp_old", "logp_ref", "reward", "advantage")
+    }
+    listed = {
+        name: [x for part in parts for x in getattr(part, name)]
+        for name in ("samples", "prompts", "text", "origin", "notes")
+    }
+    return replace(
+        first,
+        **joined,
+        **listed,
+        group=renumber("group", "samples"),
+        prompt=renumber("prompt", "prompts"),
+        scores=join_named([part.scores for part in parts]),
+        signals=join_named([part.signals for part in parts]),
+    )

@@ -1,0 +1,27 @@
+"""The names a config can use: plain dicts from name to "module:attribute", so listing them imports nothing.
+
+A new method adds its pieces here. Rewards have their own, in `rewards/registry.py`.
+"""
+
+SAMPLERS = {"shuffled": "mmrl.samplers:Shuffled"}
+
+ROLLOUTS = {
+    "on_policy": "mmrl.rollouts:on_policy",
+    "dynamic": "mmrl.rollouts:dynamic",
+}
+
+ADVANTAGES = {
+    name: f"mmrl.advantages:{name}"
+    for name in (
+        "group_relative",
+        "leave_one_out",
+        "length_weighted_baseline",
+        "best_only",
+        "whiten",
+        "clip_advantage",
+        "overlong_penalty",
+        "overlong_filter",
+    )
+}
+
+LOSSES = {name: f"mmrl.losses:{name}" for name in ("clipped", "gspo", "cispo", "gmpo", "sapo", "kl", "entropy_bonus")}

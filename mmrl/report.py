@@ -1,0 +1,122 @@
+"""What a step is described by: numbers of the rollouts, of the updates, and seconds per phase. All flat floats."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from mmrl.advantages import group_count, group_std
+from mmrl.records import Rollouts
+from rewards.scoring import Rewards
+
+
+class Clock:
+    """Seconds per named phase of a step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = time.perf_counter() - start
+
+    def metrics(self) -> dict[str, float]:
+        return {f"seconds/{phase}": seconds for phase, seconds in self.seconds.items()}
+
+
+def describe(rollouts: Rollouts, rewards: Rewards) -> dict[str, float]:
+    """Metrics of scored rollouts.
+
+    `reward_std` is the mean spread within groups, the signal there is to learn from. A group of zero spread has none;
+    it counts as all right when its reward is above the middle of the rewards' range, as all wrong otherwise.
+    `entropy` is estimated by the mean of -log-prob of the sampled tokens, in nats.
+    """
+    assert rollouts.reward is not None
+    reward, group = rollouts.reward, rollouts.group
+    metrics = {"reward": float(reward.nanmean()), "length": float(rollouts.length.float().mean())}
+    std = group_std(reward, group)
+    metrics["reward_std"] = float(std.nanmean())
+    first = torch.tensor([rollouts.rows_of(g)[0] for g in range(len(rollouts.samples))])
+    compared = group_count(reward, group)[first] > 1
+    flat = compared & (std[first] == 0)
+    means = torch.zeros(len(flat)).index_add(0, group, reward.nan_to_num()) / group.bincount()
+    high = means > rewards.halfway(rollouts)[first]
+    metrics["groups_zero_spread"] = float(flat.float().mean())
+    metrics["groups_all_right"] = float((flat & high).float().mean())
+    metrics["groups_all_wrong"] = float((flat & ~high).float().mean())
+    metrics["tokens"] = float(rollouts.length.sum())
+    if "truncated" in rollouts.signals:
+        metrics["truncated"] = float(rollouts.signals["truncated"].float().mean())
+    if rollouts.logp_rollout is not None:
+        metrics["entropy"] = float(-rollouts.logp_rollout[rollouts.made].mean())
+    if rollouts.logp_ref is not None and rollouts.logp_old is not None:
+        ahead = (rollouts.logp_old - rollouts.logp_ref)[rollouts.made]
+        metrics["kl"] = float((torch.exp(-ahead) + ahead - 1).mean())
+    return metrics | rewards.metrics(rollouts)
+
+
+class Report:
+    """What the updates of a step did, collected a micro-batch at a time."""
+
+    def __init__(self) -> None:
+        self.first_logp: Tensor | None = None
+        """f32[N, T], log-probs at the first update, if it used all rollouts at once."""
+        self._sums: dict[str, float] = defaultdict(float)
+        self._gap_total, self._gap_count, self._gap_max = 0.0, 0, 0.0
+        self._ratio_max = 0.0
+        self._updates = 0
+        self._norms: list[float] = []
+        self._rate = 0.0
+
+    def term(self, name: str, value: float) -> None:
+        self._sums[f"loss/{name}"] += value
+
+    def micro_batch(self, rows: Sequence[int], batch: Rollouts, logp: Tensor, loss: float) -> None:
+        """`logp` f32[n, T] are the current log-probs of `rows` of the optimizer batch."""
+        self._sums["loss"] += loss
+        index = torch.as_tensor(rows)
+        made, logp = batch.made[index], logp.float().cpu()
+        if batch.logp_old is not None:
+            ratio = (logp - batch.logp_old[index])[made].exp()
+            self._ratio_max = max(self._ratio_max, float((ratio - 1).abs().max()))
+        if self._updates:
+            return
+        if self.first_logp is None:
+            self.first_logp = torch.zeros(batch.actions.shape)
+        if self.first_logp.shape == batch.actions.shape:
+            self.first_logp[index] = logp
+        if batch.logp_rollout is not None:
+            own = made & torch.tensor([batch.origin[row] == "policy" for row in rows])[:, None]
+            gap = (logp - batch.logp_rollout[index])[own].abs()
+            self._gap_total += float(gap.sum())
+            self._gap_count += gap.numel()
+            self._gap_max = max(self._gap_max, float(gap.max()) if gap.numel() else 0.0)
+
+    def updated(self, *, grad_norm: float, learning_rate: float) -> None:
+        self._updates += 1
+        self._norms.append(grad_norm)
+        self._rate = learning_rate
+
+    @property
+    def mean_gap(self) -> float:
+        return self._gap_total / max(1, self._gap_count)
+
+    def metrics(self) -> dict[str, float]:
+        """`ratio_gap` is the largest |log-prob in training - log-prob in generation| before the first update."""
+        updates = max(1, self._updates)
+        return {
+            **{name: value / updates for name, value in self._sums.items()},
+            "ratio_gap": self._gap_max,
+            "ratio_max": self._ratio_max,
+            "grad_norm": sum(self._norms) / updates,
+            "learning_rate": self._rate,
+        }

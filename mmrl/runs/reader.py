@@ -1,0 +1,180 @@
+"""Reading run directories, also while they are being written. What is in them: `layout.py`. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+import yaml
+
+from mmrl.plugins import ConfigError, nearest
+from mmrl.runs import layout
+
+SILENCE = 15 * 60
+"""Seconds without a sign of life after which a run of another host counts as stopped."""
+
+State = Literal["running", "finished", "failed", "stopped"]
+
+
+class Lines(list[dict[str, Any]]):
+    """The records of a JSONL file; `broken` counts the lines that were left out because they could not be read."""
+
+    broken: int = 0
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One run, as a list of runs shows it."""
+
+    name: str
+    path: Path
+    steps: int
+    """Steps recorded."""
+    planned: int | None
+    """Steps the config asks for."""
+    reward: float | None
+    """Mean reward of the last recorded step."""
+    state: State
+    """`stopped`: neither finished nor failed, and nobody is at work on it."""
+    started: float | None
+    """Unix time in seconds."""
+
+
+def run_path(root: Path, name: str) -> Path:
+    """The folder of the run called `name`. ConfigError for names that leave `root` and for runs that do not exist."""
+    if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
+        raise ConfigError(f"{name!r} is not the name of a run: names are single folders of {root}.")
+    path = Path(root) / name
+    if not _is_run(path):
+        raise ConfigError(f"{root} has no run named `{name}`.\n  {nearest(name, map(_name, _run_folders(root)))}")
+    return path
+
+
+def list_runs(root: Path) -> list[RunInfo]:
+    """All runs directly under `root`, the latest first; empty if there is no such folder."""
+    return sorted(map(run_info, _run_folders(root)), key=lambda info: (info.started or 0.0, info.name), reverse=True)
+
+
+def run_info(run: Path) -> RunInfo:
+    """ConfigError if the folder holds no run."""
+    run = Path(run)
+    if not _is_run(run):
+        raise ConfigError(f"{run} holds no run: there is no {layout.CONFIG} in it.")
+    metrics, events = read_metrics(run), read_events(run)
+    rewards = [line.get("reward") for line in metrics]
+    return RunInfo(
+        name=_name(run),
+        path=run,
+        steps=len(metrics),
+        planned=_planned_steps(run),
+        reward=rewards[-1] if rewards else None,
+        state=_state(run, events),
+        started=next((event["time"] for event in events if event["kind"] == "started"), None),
+    )
+
+
+def read_metrics(run: Path) -> Lines:
+    """One flat dict per recorded step, in order. A number that was not finite is None."""
+    return _read_lines(Path(run) / layout.METRICS, lambda line: isinstance(line.get("step"), int))
+
+
+def read_events(run: Path) -> Lines:
+    """Events in the order of writing; each has `time` (Unix seconds), `kind` and `rank`."""
+    return _read_lines(
+        Path(run) / layout.EVENTS,
+        lambda line: isinstance(line.get("kind"), str) and isinstance(line.get("time"), (int, float)),
+    )
+
+
+def rollout_steps(run: Path) -> list[int]:
+    """The steps that have rollouts, ascending."""
+    return sorted({step for step, _, _ in layout.rollout_files(Path(run))})
+
+
+def read_rollouts(run: Path, step: int) -> list[dict[str, Any]]:
+    """The completions of a step from all ranks, as `layout.SCHEMA` says, with the JSON columns decoded.
+
+    `group` and `row` are numbered across ranks here, so that a group's number is unique within its step.
+    """
+    rows: list[dict[str, Any]] = []
+    files = [path for recorded, _, path in layout.rollout_files(Path(run)) if recorded == step]
+    if not files:
+        raise ConfigError(f"{run} has no rollouts of step {step}.\n  {_recorded(run)}")
+    for path in files:
+        first_group = rows[-1]["group"] + 1 if rows else 0
+        for row in layout.from_table(pq.read_table(path, partitioning=None), where=path):
+            rows.append({**row, "group": first_group + row["group"], "row": len(rows)})
+    return rows
+
+
+def _recorded(run: Path) -> str:
+    steps = rollout_steps(run)
+    return f"Recorded: {len(steps)} steps from {steps[0]} to {steps[-1]}." if steps else "None are recorded yet."
+
+
+def _run_folders(root: Path) -> list[Path]:
+    root = Path(root)
+    return sorted(filter(_is_run, root.iterdir())) if root.is_dir() else []
+
+
+def _is_run(path: Path) -> bool:
+    return (path / layout.CONFIG).is_file()
+
+
+def _name(run: Path) -> str:
+    return run.name or run.resolve().name
+
+
+def _read_lines(path: Path, is_record: Callable[[dict[str, Any]], bool]) -> Lines:
+    lines = Lines()
+    if not path.is_file():
+        return lines
+    for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except ValueError:
+            line = None
+        if isinstance(line, dict) and is_record(line):
+            lines.append(line)
+        else:
+            lines.broken += 1
+    return lines
+
+
+def _planned_steps(run: Path) -> int | None:
+    try:
+        config = yaml.safe_load((run / layout.CONFIG).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+    steps = config.get("steps") if isinstance(config, dict) else None
+    return steps if isinstance(steps, int) else None
+
+
+def _state(run: Path, events: Lines) -> State:
+    turns = [event for event in events if event["kind"] in ("started", "resumed", "finished", "failed")]
+    if turns and turns[-1]["kind"] in ("finished", "failed"):
+        return turns[-1]["kind"]
+    return "running" if turns and _alive(run, turns[-1]) else "stopped"
+
+
+def _alive(run: Path, begun: dict[str, Any]) -> bool:
+    """Whether the process that began a run is still there; on another host, whether it wrote something lately."""
+    if begun.get("host") == socket.gethostname() and isinstance(begun.get("pid"), int):
+        try:
+            os.kill(begun["pid"], 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # it is somebody else's, and there
+            return True
+        return True
+    written = [path.stat().st_mtime for name in (layout.METRICS, layout.EVENTS) if (path := run / name).is_file()]
+    return time.time() - max(written, default=0.0) < SILENCE

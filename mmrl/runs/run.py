@@ -1,0 +1,85 @@
+"""A training run as the trainer sees it: where to start, what to record, when to keep a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrl.console import StepPrinter
+from mmrl.plugins import ConfigError
+from mmrl.runs.checkpoints import MODEL, latest_checkpoint, load_optimizer, read_state, save_checkpoint
+from mmrl.runs.writer import RunWriter
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from mmrl.evaluation import Evaluation
+    from mmrl.records import Rollouts
+    from mmrl.stages import Policy, Sampler
+
+
+class Run:
+    """One run directory being written. `first_step` is 0, or the step after the checkpoint it resumes from."""
+
+    def __init__(self, writer: RunWriter, printer: StepPrinter, *, checkpoint: Path | None = None) -> None:
+        self.writer, self.printer, self._checkpoint = writer, printer, checkpoint
+        self.first_step = 0 if checkpoint is None else int(read_state(checkpoint)["step"]) + 1
+
+    @classmethod
+    def open(cls, folder: Path, config_yaml: str, printer: StepPrinter, *, resume: bool) -> Run:
+        """Begin a run, or with `resume` continue it from its latest checkpoint (from the start if it has none)."""
+        if not resume:
+            return cls(RunWriter.create(folder, config_yaml), printer)
+        checkpoint = latest_checkpoint(folder)
+        first_step = 0 if checkpoint is None else int(read_state(checkpoint)["step"]) + 1
+        return cls(RunWriter.resume(folder, first_step=first_step), printer, checkpoint=checkpoint)
+
+    @property
+    def folder(self) -> Path:
+        return self.writer.folder
+
+    def restore(self, policy: Policy, optimizer: Optimizer, sampler: Sampler) -> dict[str, float]:
+        """Put the checkpoint's state into the parts, bit for bit; returns the metrics of its step."""
+        if self._checkpoint is None:
+            return {}
+        state = read_state(self._checkpoint)
+        policy.restore(self._checkpoint / MODEL)
+        load_optimizer(self._checkpoint, optimizer)
+        sampler.load_state_dict(state["sampler"])
+        return dict(state["metrics"])
+
+    def record(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> None:
+        self.writer.record(step, rollouts, metrics)
+        for warning in self.printer.step(step, metrics):
+            self.writer.event("warning", step=step, message=warning)
+
+    def due(self, step: int, every: int) -> bool:
+        """Whether something that happens every so many steps happens after this one."""
+        return every > 0 and (step + 1) % every == 0
+
+    def evaluated(self, step: int, result: Evaluation) -> None:
+        self.writer.event("evaluation", step=step, score=result.score, low=result.low, high=result.high, prompts=result.prompts)  # fmt: skip
+        self.printer.evaluation(step, result)
+
+    def checkpoint(
+        self,
+        step: int,
+        policy: Policy,
+        optimizer: Optimizer,
+        sampler: Sampler,
+        metrics: Mapping[str, Any],
+        *,
+        keep: int,
+    ) -> None:
+        state = {"sampler": sampler.state_dict(), "metrics": dict(metrics)}
+        path = save_checkpoint(self.folder, step, save_model=policy.save, state=state, keep=keep, optimizer=optimizer)
+        self.writer.event("checkpoint", step=step, path=str(path.relative_to(self.folder)))
+
+
+def model_of(run: Path) -> Path:
+    """The model folder of a run's latest checkpoint."""
+    checkpoint = latest_checkpoint(run)
+    if checkpoint is None:
+        raise ConfigError(f"{run} has no checkpoint yet.")
+    return checkpoint / MODEL

@@ -1,0 +1,123 @@
+"""Writing a run directory while training. What is in it: `layout.py`; reading it back: `reader.py`.
+
+A crash at any moment leaves complete pieces only: rollouts appear by renaming, and a step counts as recorded once its
+line stands in metrics.jsonl, which is written last.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from mmrl.plugins import ConfigError
+from mmrl.records import Media, Rollouts
+from mmrl.runs import layout
+from mmrl.runs.files import append_line, atomic_write, remove_leftovers
+from mmrl.runs.reader import read_events, read_metrics
+
+
+class RunWriter:
+    """One process's hand on a run directory. Rank 0 owns config and metrics; every rank writes rollouts and events."""
+
+    def __init__(self, folder: Path, *, rank: int = 0) -> None:
+        self.folder = Path(folder)
+        self.rank = rank
+        self._without_copy: set[str] = set()
+
+    @classmethod
+    def create(cls, folder: Path, config_yaml: str, *, rank: int = 0) -> RunWriter:
+        """Begin a run. ConfigError if the folder holds one already, even part of one."""
+        writer = cls(folder, rank=rank)
+        if rank == 0:
+            parts = (layout.CONFIG, layout.METRICS, layout.EVENTS, layout.ROLLOUTS, layout.CHECKPOINTS)
+            if any((writer.folder / part).exists() for part in parts):
+                raise ConfigError(
+                    f"{folder} already holds a run.\n  Choose another `name=`, or continue this one with `--resume`."
+                )
+            with atomic_write(writer.folder / layout.CONFIG) as path:
+                path.write_text(config_yaml, encoding="utf-8")
+            writer.event("started", **_process())
+        return writer
+
+    @classmethod
+    def resume(cls, folder: Path, *, first_step: int, rank: int = 0) -> RunWriter:
+        """Continue a run at `first_step`; whatever it recorded from there on is dropped and will be made again.
+
+        Rank 0 tidies up for all ranks, those of an earlier, larger world included.
+        """
+        writer = cls(folder, rank=rank)
+        if not (writer.folder / layout.CONFIG).is_file():
+            raise ConfigError(f"{folder} holds no run to continue.\n  Leave `--resume` out to begin one.")
+        if rank == 0:
+            remove_leftovers(writer.folder)
+            kept = [line for line in read_metrics(writer.folder) if line["step"] < first_step]
+            _rewrite(writer.folder / layout.METRICS, kept)
+            _rewrite(writer.folder / layout.EVENTS, read_events(writer.folder))
+            for step, _, path in layout.rollout_files(writer.folder):
+                if step >= first_step:
+                    path.unlink()
+            writer.event("resumed", step=first_step, **_process())
+        return writer
+
+    def record(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> None:
+        """Keep this rank's completions of a step and, on rank 0, its metrics."""
+        table = layout.to_table(rollouts, step=step, rank=self.rank, media_file=self._keep)
+        file = self.folder / layout.ROLLOUTS / f"{layout.step_name(step)}.{self.rank}.parquet"
+        with atomic_write(file) as path:
+            pq.write_table(table, path, compression="zstd")
+        if self.rank == 0:
+            numbers = {name: float(value) for name, value in metrics.items() if name != "step"}
+            append_line(self.folder / layout.METRICS, layout.to_json({"step": step, **numbers}))
+
+    def event(self, kind: layout.EventKind, **fields: Any) -> None:
+        """Note that something happened; `fields` are anything JSON can hold."""
+        event = {"time": time.time(), "kind": kind, "rank": self.rank, **fields}
+        append_line(self.folder / layout.EVENTS, layout.to_json(event))
+
+    def _keep(self, media: Media) -> str | None:
+        """Copy a media file into the run, once; its path in the run directory, None if that was not possible."""
+        suffix = Path(media.path).suffix.lower()
+        file = self.folder / layout.MEDIA / f"{media.digest}{suffix}"
+        if suffix not in layout.MEDIA_SUFFIXES:
+            return self._no_copy(media, f"{suffix or 'no suffix'} is not the suffix of an image or a video")
+        if not file.exists():
+            try:
+                _link_or_copy(Path(media.path), file)
+            except FileNotFoundError:
+                return self._no_copy(media, "the file is gone")
+        return f"{layout.MEDIA}/{file.name}"
+
+    def _no_copy(self, media: Media, reason: str) -> None:
+        if media.digest not in self._without_copy:
+            self._without_copy.add(media.digest)
+            self.event("warning", message=f"{media.path} is not kept with the rollouts: {reason}")
+
+
+def _process() -> dict[str, Any]:
+    """Lets `reader` tell a running run from a killed one."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _rewrite(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Replace a JSONL file by these lines; one that was cut by a crash thereby ends in a whole line again."""
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(layout.to_json(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """A hard link where the file system allows it, a copy elsewhere; complete or absent."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except FileExistsError:  # another rank was faster
+        pass
+    except OSError:
+        with atomic_write(target) as temporary:
+            shutil.copyfile(source, temporary)

@@ -1,0 +1,37 @@
+"""Which prompts a step uses. A sampler is a class whose constructor takes (ids, prompts, group_size, seed) and, as
+keyword-only parameters, its settings; see `stages.Sampler`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmrl.randomness import numpy_generator
+from mmrl.records import Rollouts
+from mmrl.stages import Plan
+
+
+class Shuffled:
+    """Every sample once per epoch, each epoch in an order of its own."""
+
+    def __init__(self, ids: Sequence[str], prompts: int, group_size: int, seed: int) -> None:
+        self.ids, self.prompts, self.group_size, self.seed = list(ids), prompts, group_size, seed
+
+    def plan(self, step: int, *, request: int = 0) -> Plan:
+        """`prompts` samples from position step * prompts of the endless shuffled stream number `request`."""
+        first = step * self.prompts
+        return [(self._at(position, request), self.group_size) for position in range(first, first + self.prompts)]
+
+    def _at(self, position: int, request: int) -> str:
+        epoch, index = divmod(position, len(self.ids))
+        order = numpy_generator(self.seed, "epoch", request, epoch).permutation(len(self.ids))
+        return self.ids[int(order[index])]
+
+    def observe(self, step: int, rollouts: Rollouts) -> None:
+        """Nothing to learn: the plan depends on the step alone."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """There is no state."""

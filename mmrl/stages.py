@@ -1,0 +1,137 @@
+"""What the six stages of the loop promise each other, with tensor shapes; nothing else.
+
+N rows (completions) in groups, T actions per row. A stage that is a function takes its settings as keyword-only
+parameters; a stage that keeps state (a sampler) is a class that takes them in its constructor. Stages are named in
+the config by registry name or by `path/to/file.py:name`; `docs/extending.md` shows one of each kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmrl.records import Rollouts, Sample
+
+Plan = list[tuple[str, int]]
+"""(sample id, number of completions) for one step."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may know of the run around it, and ask of it."""
+
+    step: int
+    """From 0."""
+    total: int
+    """Steps of the whole run."""
+    seed: int
+    metrics: Mapping[str, float]
+    """Those of the previous step; empty at step 0."""
+    generate: Callable[..., Rollouts]
+    """`(samples, sizes, **changes)`: completions of the policy with the config's sampling settings, some changed."""
+    draw: Callable[[int], tuple[list[Sample], list[int]]]
+    """Further (samples, sizes) for this step; the argument numbers the request, from 1."""
+    score: Callable[[Rollouts], None]
+    """Run the rewards, for a rollout that must see them to decide. The trainer does not score such rollouts again."""
+
+
+class Sampler(Protocol):
+    """Which prompts, how many completions each."""
+
+    def plan(self, step: int, *, request: int = 0) -> Plan:
+        """A pure function of (seed, step, request, state). `request` > 0 asks for other prompts for the same step."""
+        ...
+
+    def observe(self, step: int, rollouts: Rollouts) -> None:
+        """See the scored rollouts of a step."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Rollout(Protocol):
+    """Completions from the policy, or from elsewhere (then `origin` says so). Settings are keyword-only."""
+
+    def __call__(
+        self, policy: Policy, samples: Sequence[Sample], sizes: Sequence[int], context: Context
+    ) -> Rollouts: ...
+
+
+class AdvantageStage(Protocol):
+    """One link of the chain from reward to advantage. The first link receives the reward, the same at every action.
+
+    So a shaping of the reward is a link before the one that compares the rows of a group. A row whose reward is NaN
+    has none (its reward failed): links leave it out of every statistic, and the trainer sets its advantage to 0.
+
+    Non-negative token weights belong here: for token-ratio losses w * L(A) = L(w * A).
+    """
+
+    def __call__(self, advantage: Tensor, rollouts: Rollouts, context: Context) -> Tensor:
+        """f32[N, T] -> f32[N, T]"""
+        ...
+
+
+class TokenLoss(Protocol):
+    """A loss per action. `rows` are some of the rollouts; `rows.signals` and `rows.logp_old` are there if needed."""
+
+    def __call__(self, logp: Tensor, rows: Rollouts) -> Tensor:
+        """f32[n, T] -> f32[n, T]; aggregated with denominators of the whole optimizer batch."""
+        ...
+
+
+class GroupLoss(Protocol):
+    """A loss that compares rows and depends on the policy only through one number per row.
+
+    Exact without a whole group in one micro-batch: c_i = dL/ds_i from a pass without gradient, then sum_i c_i * s_i.
+    """
+
+    def row_score(self, logp: Tensor, rows: Rollouts) -> Tensor:
+        """f32[n, T] -> f32[n]"""
+        ...
+
+    def group_loss(self, scores: Tensor, rollouts: Rollouts) -> Tensor:
+        """f32[N] -> scalar"""
+        ...
+
+
+class Policy(Protocol):
+    """The only part that knows what an action is."""
+
+    provides: frozenset[str]
+    """Signals that `logp` can compute along the way, such as `entropy`."""
+
+    tolerance: float
+    """How far, on average, log-probs may differ between generation and training by rounding alone."""
+    Sampling: type
+    """A keyword-only dataclass with the settings of `generate`; the config's `rollout` section sets them."""
+
+    def generate(self, samples: Sequence[Sample], sizes: Sequence[int], how: Any, *, seed: int, step: int) -> Rollouts:
+        """`sizes[i]` completions of `samples[i]`, a function of (seed, step, sample) and not of the batch."""
+        ...
+
+    def logp(self, rows: Rollouts, *, signals: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """Differentiable log-probs of the actions, f32[n, T], and the signals asked for, first dimension n."""
+        ...
+
+    def reference_logp(self, rows: Rollouts) -> Tensor:
+        """f32[n, T] under the reference policy, without gradient."""
+        ...
+
+    def micro_batches(self, rollouts: Rollouts, *, budget: int) -> list[list[int]]:
+        """Rows in parts that cost at most `budget` tokens each, where one row allows it."""
+        ...
+
+    def trainable(self) -> list[tuple[str, Any]]:
+        """Named parameters that the optimizer may change."""
+        ...
+
+    def save(self, folder: Path) -> None: ...
+
+    def restore(self, folder: Path) -> None: ...

@@ -1,0 +1,225 @@
+"""The loop: plan, collect, score, credit, learn, record. It knows stages and never a method.
+
+    train()   one run, a step at a time: the picture of docs/design.md
+    learn()   optimizer updates from the rollouts of a step: micro-batches, loss terms, global denominators
+
+What a stage promises is in `stages.py`; how a config becomes stages in `recipe.py`; what a policy does with log-probs
+in `policies/`. One process: sums over the batch all go through `learn`, the place where other ranks will join them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrl.advantages import spread
+from mmrl.evaluation import evaluate
+from mmrl.losses import weights
+from mmrl.optimization import learning_rate, make_optimizer, update
+from mmrl.randomness import derive
+from mmrl.recipe import Recipe, Term
+from mmrl.records import Rollouts, Sample
+from mmrl.report import Clock, Report, describe
+from mmrl.runs.run import Run
+from mmrl.stages import Context, Policy, Sampler
+
+
+def train(
+    run: Run, policy: Policy, recipe: Recipe, samples: Mapping[str, Sample], held_out: Sequence[Sample] = ()
+) -> None:
+    """One step: draw prompts, make completions, score them, turn scores into advantages, learn."""
+    config = recipe.config
+    sampler = recipe.make_sampler(list(samples))
+    optimizer = make_optimizer(policy, config.optimizer)
+    metrics = run.restore(policy, optimizer, sampler)
+    for step in range(run.first_step, config.steps):
+        clock = Clock()
+        context = make_context(step, policy, recipe, sampler, samples, metrics)
+        with clock("plan"):
+            chosen, sizes = draw(sampler, samples, step)
+        with clock("rollout"):
+            rollouts = recipe.rollout.at(step, config.steps, metrics)(policy, chosen, sizes, context)
+        with clock("score"):
+            if rollouts.reward is None:
+                context.score(rollouts)
+        with clock("credit"):
+            credit(policy, recipe, rollouts, context)
+        with clock("learn"):
+            report = learn(policy, optimizer, rollouts, recipe, context)
+        sampler.observe(step, rollouts)
+        metrics = {**describe(rollouts, recipe.rewards), **report.metrics(), **clock.metrics()}
+        run.record(step, rollouts, metrics)
+        if step == run.first_step:
+            check_on_policy(report, tolerance=policy.tolerance)
+        if run.due(step, config.evaluate.every) and held_out:
+            run.evaluated(
+                step, evaluate(policy, recipe.rewards, held_out, config.evaluate, recipe.sampling, seed=config.seed)
+            )
+        if run.due(step, config.checkpoint.every) or step + 1 == config.steps:
+            run.checkpoint(step, policy, optimizer, sampler, metrics, keep=config.checkpoint.keep)
+
+
+def draw(
+    sampler: Sampler, samples: Mapping[str, Sample], step: int, request: int = 0
+) -> tuple[list[Sample], list[int]]:
+    plan = sampler.plan(step, request=request)
+    return [samples[sample_id] for sample_id, _ in plan], [size for _, size in plan]
+
+
+def make_context(
+    step: int,
+    policy: Policy,
+    recipe: Recipe,
+    sampler: Sampler,
+    samples: Mapping[str, Sample],
+    metrics: Mapping[str, float],
+) -> Context:
+    seed, total = recipe.config.seed, recipe.config.steps
+    how: Any = recipe.sampling.at(step, total, metrics)
+    requests = [0]
+
+    def generate(chosen: Any, sizes: Any, **changes: Any) -> Rollouts:
+        # Each call of a step draws with a seed of its own, so that a prompt met again is completed anew.
+        requests[0] += 1
+        return policy.generate(
+            chosen, sizes, replace(how, **changes), seed=derive(seed, "request", requests[0]), step=step
+        )
+
+    return Context(
+        step=step,
+        total=total,
+        seed=seed,
+        metrics=metrics,
+        generate=generate,
+        draw=lambda request: draw(sampler, samples, step, request),
+        score=lambda rollouts: recipe.rewards.score(rollouts, step=step, total=total),
+    )
+
+
+def credit(policy: Policy, recipe: Recipe, rollouts: Rollouts, context: Context) -> None:
+    """Fill `advantage` by the chain, after the signals its links need. Rows without reward get 0."""
+    assert rollouts.reward is not None
+    early = {signal for stage in recipe.advantages for signal in stage.needs}
+    several_updates = recipe.config.optimizer.updates_per_rollout > 1
+    if several_updates or early & {"logp_old", *policy.provides}:
+        fill_logp_old(policy, rollouts, sorted(early & policy.provides), budget=recipe.config.micro_batch_tokens)
+    if "logp_ref" in recipe.needs:
+        fill_logp_ref(policy, rollouts, budget=recipe.config.micro_batch_tokens)
+    advantage = spread(rollouts.reward, rollouts)
+    for stage in recipe.advantages:
+        advantage = stage.at(context.step, context.total, context.metrics)(advantage, rollouts, context)
+    rollouts.advantage = advantage.nan_to_num(0.0)
+
+
+@torch.no_grad()
+def fill_logp_old(policy: Policy, rollouts: Rollouts, signals: list[str], *, budget: int) -> None:
+    """Log-probs of the policy that made the rollouts, by the training pass. One update per rollout needs none of this:
+    its own log-probs are the old ones."""
+    rollouts.logp_old = torch.zeros(rollouts.actions.shape)
+    for rows in policy.micro_batches(rollouts, budget=budget):
+        logp, values = policy.logp(rollouts.select(rows), signals=signals)
+        rollouts.logp_old[rows] = logp.cpu()
+        for name, value in values.items():
+            rollouts.signals.setdefault(name, torch.zeros(rollouts.actions.shape))[rows] = value.cpu()
+
+
+def fill_logp_ref(policy: Policy, rollouts: Rollouts, *, budget: int) -> None:
+    rollouts.logp_ref = torch.zeros(rollouts.actions.shape)
+    for rows in policy.micro_batches(rollouts, budget=budget):
+        rollouts.logp_ref[rows] = policy.reference_logp(rollouts.select(rows)).cpu()
+
+
+def learn(policy: Policy, optimizer: torch.optim.AdamW, rollouts: Rollouts, recipe: Recipe, context: Context) -> Report:
+    """`updates_per_rollout` optimizer updates: `epochs` passes over the rollouts, whole groups in equal parts."""
+    config, report = recipe.config.optimizer, Report()
+    parts = config.updates_per_rollout // config.epochs
+    rate = learning_rate(config, context.step, context.total)
+    for _ in range(config.epochs):
+        for part in range(min(parts, len(rollouts.samples))):
+            batch = rollouts if parts == 1 else rollouts.select_groups(range(part, len(rollouts.samples), parts))
+            accumulate(policy, batch, recipe, context, report)
+            norm = update(policy, optimizer, rate=rate, max_grad_norm=config.max_grad_norm)
+            report.updated(grad_norm=norm, learning_rate=rate)
+    if rollouts.logp_old is None:
+        rollouts.logp_old = report.first_logp
+    return report
+
+
+def check_on_policy(report: Report, *, tolerance: float) -> None:
+    """The log-probs of the training pass must be those of the generation, or nothing that follows means what it says."""
+    if report.mean_gap > tolerance:
+        raise RuntimeError(
+            f"at the first step the log-probs of the training pass differ from those of the generation by "
+            f"{report.mean_gap:.2g} on average (at most {tolerance:.2g} is rounding). The ratio is not 1 on policy: "
+            "generation and training do not run the same model on the same prompt."
+        )
+
+
+def accumulate(policy: Policy, batch: Rollouts, recipe: Recipe, context: Context, report: Report) -> None:
+    """Add up the gradient of the loss over one optimizer batch, a micro-batch at a time.
+
+    A token loss is weighted with shares of the whole batch, a group loss with its exact derivative by each row's
+    score, so neither depends on how the batch is cut.
+    """
+    where = (context.step, context.total, context.metrics)
+    terms = [(term, term.stage.at(*where), term.coefficient(*where)) for term in recipe.terms]
+    shares: dict[int, Tensor] = {}
+    micro_batches = policy.micro_batches(batch, budget=recipe.config.micro_batch_tokens)
+    for index, (term, stage, _) in enumerate(terms):
+        if term.is_group_loss:
+            shares[index] = row_coefficients(policy, stage, batch, micro_batches)
+        else:
+            shares[index] = weights(batch.mask, term.aggregate, constant_length=recipe.constant_length)
+    signals = sorted(recipe.needs & policy.provides)
+    for rows in micro_batches:
+        part = batch.select(rows)
+        logp, values = policy.logp(part, signals=signals)
+        part = on_device(part, logp, values)
+        loss = logp.new_zeros(())
+        for index, (term, stage, coefficient) in enumerate(terms):
+            value = term_loss(term, stage, logp, part, shares[index][rows].to(logp.device))
+            report.term(term.stage.name, float(value.detach()))
+            loss = loss + coefficient * value
+        loss.backward()
+        report.micro_batch(rows, batch, logp.detach(), float(loss.detach()))
+
+
+def term_loss(term: Term, stage: Any, logp: Tensor, part: Rollouts, share: Tensor) -> Tensor:
+    """A micro-batch's contribution to the term's value (of a group loss: to its gradient only)."""
+    if term.is_group_loss:
+        return (share * stage.row_score(logp, part)).sum()
+    return (share * stage(logp, part)).sum()
+
+
+@torch.no_grad()
+def row_coefficients(policy: Policy, stage: Any, batch: Rollouts, micro_batches: list[list[int]]) -> Tensor:
+    """f32[N], dL/ds_i of a group loss at the current policy: its scores without gradient, then one small autograd."""
+    scores = torch.zeros(len(batch))
+    for rows in micro_batches:
+        part = batch.select(rows)
+        logp, values = policy.logp(part)
+        scores[rows] = stage.row_score(logp, on_device(part, logp, values)).cpu()
+    with torch.enable_grad():
+        scores.requires_grad_(True)
+        (coefficients,) = torch.autograd.grad(stage.group_loss(scores, batch), scores)
+    return coefficients
+
+
+def on_device(part: Rollouts, logp: Tensor, signals: Mapping[str, Tensor]) -> Rollouts:
+    """The rows of a micro-batch as a loss term sees them: on the log-probs' device, with the current signals."""
+
+    def move(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value.to(logp.device)
+
+    return replace(
+        part,
+        mask=part.mask.to(logp.device),
+        advantage=move(part.advantage),
+        logp_old=move(part.logp_old) if part.logp_old is not None else logp.detach(),
+        logp_ref=move(part.logp_ref),
+        signals={**{name: value.to(logp.device) for name, value in part.signals.items()}, **signals},
+    )

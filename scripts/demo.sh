@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The main job on a laptop: a vision-language model of 1.3 M parameters learns to click by GRPO.
+# usage: scripts/demo.sh [key=value ...]      for example: scripts/demo.sh seed=1 steps=60
+# 2 CPU cores: about 3 minutes after installation. Result: runs/gui, its learning curve and its completions.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/setup.sh
+export PATH="$PWD/.venv/bin:$PATH" HF_HUB_OFFLINE=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(nproc)}"
+
+name=gui
+for override in "$@"; do case $override in name=*) name=${override#name=} ;; esac; done
+if [ -e "runs/$name" ]; then
+  old="runs/$name-$(date +%Y%m%d-%H%M%S)"
+  echo "runs/$name is kept as $old"
+  mv "runs/$name" "$old"
+fi
+
+[ -f data/gui/test.jsonl ] || mmrl data make gui data/gui
+mmrl eval tiny data/gui/test.jsonl --config configs/demo/gui.yaml
+mmrl train configs/demo/gui.yaml "$@"
+mmrl eval "runs/$name" data/gui/test.jsonl
+mmrl runs plot "runs/$name"
+mmrl runs show "runs/$name" --limit 2

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Every check and test: lint, format, types, then pytest with one torch thread per process.
+# usage: scripts/test.sh [pytest arguments]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/setup.sh
+export PATH="$PWD/.venv/bin:$PATH" HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+ruff check .
+ruff format --check .
+mypy
+pytest -n "$(nproc)" "$@"
