@@ -13,12 +13,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.media import MEDIA_KINDS, probe, verify
+from data_pipelines.media import MEDIA_KINDS, MediaKind, probe, verify
 from mmrl.plugins import ConfigError, nearest
 from mmrl.records import Media, Messages, Sample
 
@@ -71,7 +71,7 @@ def write_samples(path: str | Path, rows: Iterable[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.parent.absolute()
 
-    def relative(kind: str, file: str) -> str:
+    def relative(kind: MediaKind, file: str) -> str:
         return Path(os.path.relpath(file, folder)).as_posix() if os.path.isabs(file) else file
 
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -131,31 +131,32 @@ def _parse(line: str) -> dict[str, Any]:
 
 def _sample(row: dict[str, Any], name: str, *, folder: Path, where: str, need_target: bool) -> Sample:
     """ValueError says what is wrong with the row."""
-    messages, target, meta = row.get("messages"), row.get("target") or {}, row.get("meta") or {}
+    target, meta = row.get("target") or {}, row.get("meta") or {}
     if unknown := set(row) - {"id", "messages", "target", "meta"}:
         raise ValueError(f"unknown key `{min(unknown)}`. {nearest(min(unknown), ['id', 'messages', 'target', 'meta'])}")
     _require(isinstance(target, dict) and isinstance(meta, dict), "`target` and `meta` must be JSON objects")
-    _check_messages(messages)
+    messages = _chat(row.get("messages"))
     answered = any(message["role"] == "assistant" for message in messages)
     if not target and (need_target or not answered):
         raise ValueError("row without target" if need_target else "row without target and without assistant turns")
     media: list[Media] = []
 
-    def absolute(kind: str, file: str) -> str:
+    def absolute(kind: MediaKind, file: str) -> str:
         if ADDRESS.match(file):
             scheme = file.split(":", 1)[0]
             raise ValueError(f"{kind} is given as {scheme}:...; download it into {folder}")
         media.append(probe(folder / file, kind))
         return media[-1].path
 
-    messages = _with_paths(messages, absolute)
+    located = _with_paths(messages, absolute)
     if media:
         digest = media[0].digest if len(media) == 1 else _hash("".join(m.digest for m in media))
         name = f"{name}@{digest[:8]}"
-    return Sample(id=name, messages=messages, media=tuple(media), target=target, meta=meta, where=where)
+    return Sample(id=name, messages=located, media=tuple(media), target=target, meta=meta, where=where)
 
 
-def _check_messages(messages: Any) -> None:
+def _chat(messages: Any) -> list[dict[str, Any]]:
+    """The messages as they are, once they are known to be a chat."""
     what = "row without messages; a chat is a non-empty list of {role, content}"
     _require(isinstance(messages, list) and len(messages) > 0, what)
     for message in messages:
@@ -169,9 +170,10 @@ def _check_messages(messages: Any) -> None:
                 raise ValueError(f"unknown part type {_short(kind)}. {nearest(str(kind), ['text', *MEDIA_KINDS])}")
             if not isinstance(part.get(kind), str) or not part[kind]:
                 raise ValueError(f"a part of type {kind} needs a string under `{kind}`: {_short(part)}")
+    return messages
 
 
-def _with_paths(messages: Sequence[dict[str, Any]], change: Any) -> Messages:
+def _with_paths(messages: Sequence[dict[str, Any]], change: Callable[[MediaKind, str], str]) -> Messages:
     """A copy of a chat in which `change(kind, path)` replaced the path of every image and video."""
 
     def parts(content: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

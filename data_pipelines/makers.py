@@ -8,6 +8,7 @@ from __future__ import annotations
 MAKERS: dict[str, str] = {
     "gui": "data_pipelines.gui.build:make_gui",
     "gui-cold-start": "data_pipelines.gui.build:make_gui_cold_start",
+    "screenspot": "data_pipelines.gui.screenspot:make_screenspot",
     "digits": "data_pipelines.digits:make_digits",
     "digits-cold-start": "data_pipelines.digits:make_digits_cold_start",
 }

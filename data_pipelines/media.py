@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mmrl.records import Media
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-MEDIA_KINDS = ("image", "video")
+MediaKind = Literal["image", "video"]
+MEDIA_KINDS: tuple[MediaKind, ...] = get_args(MediaKind)
 TRANSPOSED = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
 
@@ -79,7 +80,7 @@ class LoadedMedia:
     """Seconds of every frame seen, per image (empty) or video in order of appearance: frame index / average fps."""
 
 
-def probe(path: str | Path, kind: Literal["image", "video"]) -> Media:
+def probe(path: str | Path, kind: MediaKind) -> Media:
     """Size and digest of a file, cached within the process until the file changes.
 
     Images are read up to their header. Of a video one frame is decoded, because only frames carry the rotation that
@@ -94,7 +95,7 @@ def probe(path: str | Path, kind: Literal["image", "video"]) -> Media:
 
 
 @cache
-def _probe(path: str, kind: Literal["image", "video"], mtime_ns: int, size: int) -> Media:
+def _probe(path: str, kind: MediaKind, mtime_ns: int, size: int) -> Media:
     with open(path, "rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -192,7 +193,7 @@ def load(messages: Sequence[dict[str, Any]], budget: Budget, *, patch_size: int)
 def _within(budget: Budget, part: dict[str, Any], patch_size: int) -> dict[str, Any]:
     """A copy of a media part with the budget filled in where the part is silent, and images opened."""
     kind = "image" if "image" in part else "video"
-    limits = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
+    limits: dict[str, float | None] = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
     if kind == "video":
         limits["total_pixels"] = budget.total_pixels
         if "nframes" not in part:

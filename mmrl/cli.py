@@ -25,7 +25,7 @@ app.add_typer(methods, name="methods")
 console = Console(soft_wrap=False)
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="key=value, for example steps=50 optimizer.learning_rate=1e-5")
+    list[str] | None, typer.Argument(help="key=value, for example steps=50, or a YAML file to lay over the recipe")
 ]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 
@@ -70,7 +70,8 @@ def evaluate(
     settings = EvaluateConfig(samples=samples, temperature=temperature, limit=limit)
     result = run_evaluation(target, data, config_file=config, settings=settings, console=console)
     console.print(
-        f"{target}: reward [bold]{result.score:.3f}[/] (95 % {result.low:.3f} to {result.high:.3f}, {result.prompts} prompts)",
+        f"{target}: reward [bold]{result.score:.3f}[/] "
+        f"(95 % {result.low:.3f} to {result.high:.3f}, {result.prompts} prompts)",
         highlight=False,
     )
     for name, score in result.scores.items():

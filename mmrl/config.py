@@ -30,7 +30,7 @@ class AdapterConfig:
     """LoRA on every linear layer of the language model, and of the vision tower when `vision: trained`."""
 
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     seed: int = 0
     """Of the adapter's initial weights."""
 
@@ -154,11 +154,14 @@ class SftConfig:
 
 
 def load_config(path: str | Path, overrides: typing.Sequence[str] = (), *, kind: type = Config) -> Any:
-    """A `Config` (or another `kind` of section) from a YAML file and `key=value` overrides."""
+    """A `Config` (or another `kind` of section) from a YAML file, further files laid over it, and `key=value`s."""
     file = Path(path)
-    raw = read_yaml(file)
+    raw = normalise_stages(read_yaml(file))
     for override in overrides:
-        apply_override(raw, override)
+        if override.endswith((".yaml", ".yml")) and "=" not in override:
+            raw = merge(raw, read_yaml(Path(override)))
+        else:
+            apply_override(raw, override)
         normalise_stages(raw)
     if kind is Config and not raw.get("name"):
         raw["name"] = file.stem
@@ -170,7 +173,7 @@ def parse(raw: Mapping[str, Any], kind: type, *, where: str) -> Any:
     raw = normalise_stages(dict(raw))
     check_keys(raw, kind, where=where, path="")
     try:
-        config = TypeAdapter(kind).validate_python(raw)
+        config: Any = TypeAdapter(kind).validate_python(raw)
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}{found(e)}" for e in error.errors()[:8]]
         raise ConfigError(f"{where} is not a valid {kind.__name__}:\n" + "\n".join(lines)) from None
@@ -301,6 +304,8 @@ def check_combinations(config: Any, where: str) -> None:
             problems.append("rewards is empty: name at least one (`mmrl rewards list`).")
         if config.evaluate.every and not config.data.test:
             problems.append("evaluate.every is set but data.test is not.")
+        if config.optimizer.epochs < 1:
+            problems.append(f"optimizer.epochs = {config.optimizer.epochs}: at least 1.")
         parts = config.optimizer.updates_per_rollout / max(config.optimizer.epochs, 1)
         if parts != int(parts) or parts < 1:
             problems.append("optimizer.updates_per_rollout must be a multiple of optimizer.epochs.")

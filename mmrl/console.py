@@ -45,15 +45,11 @@ class StepPrinter:
             return []
         self._flat.clear()
         right, wrong = metrics["groups_all_right"], metrics["groups_all_wrong"]
+        remedy = "Too easy: use harder prompts" if right > wrong else "Too hard: begin with mmrl sft"
         warning = (
-            f"in the last {FLAT_STEPS} steps at least {FLAT_SHARE:.0%} of the groups had equal rewards (now {right:.0%} all "
-            f"right, {wrong:.0%} all wrong), and such groups teach nothing. "
-            + (
-                "The task is too easy: use harder prompts"
-                if right > wrong
-                else "The task is too hard: begin with mmrl sft"
-            )
-            + ", raise rollout.temperature or group_size, or draw others with rollout.name=dynamic."
+            f"for {FLAT_STEPS} steps at least {FLAT_SHARE:.0%} of the groups had equal rewards "
+            f"(now {right:.0%} all right, {wrong:.0%} all wrong); such groups teach nothing. {remedy}, "
+            "raise rollout.temperature or group_size, or draw other prompts with rollout.name=dynamic."
         )
         self.console.print(f"[yellow]warning:[/] {warning}", highlight=False)
         return [warning]

@@ -36,7 +36,7 @@ def run_training(config_file: str, overrides: Sequence[str], *, resume: bool, co
     folder = Path(config.runs) / config.name
     samples = read_samples(config.data.train)
     held_out = read_samples(config.data.test) if config.evaluate.every and config.data.test else []
-    recipe = make_recipe(config, VLMPolicy.Sampling, where=config_file)
+    recipe = make_recipe(config, VLMPolicy.sampling, where=config_file)
     recipe.check_signals(VLMPolicy.provides, where=config_file)
     check_targets(recipe.rewards, [*samples, *held_out])
     policy = VLMPolicy.load(config.model, config.data.budget)
@@ -61,10 +61,13 @@ def run_evaluation(
     folder = Path(target)
     where = config_file or str(folder / layout.CONFIG)
     if config_file is None and not (folder / layout.CONFIG).is_file():
-        raise ConfigError(f"{target} is not a run directory.\n  For a model, name the config to evaluate by: --config configs/demo/gui.yaml")  # fmt: skip
+        raise ConfigError(
+            f"{target} is not a run directory.\n"
+            "  For a model, name the recipe to evaluate it by, for example --config configs/demo/gui.yaml"
+        )
     config: Config = load_config(where)
     path = str(model_of(folder)) if (folder / layout.CONFIG).is_file() else target
-    recipe = make_recipe(config, VLMPolicy.Sampling, where=where)
+    recipe = make_recipe(config, VLMPolicy.sampling, where=where)
     samples = read_samples(data)
     check_targets(recipe.rewards, samples)
     policy = load_trained(path, config)
@@ -107,7 +110,7 @@ def check_prompts(policy: VLMPolicy, samples: Sequence[Sample], console: Console
 def check_for_training(samples: Sequence[Sample], config_file: str, console: Console) -> None:
     """`mmrl data check --config`: targets against the rewards, and every prompt against the budget."""
     config: Config = load_config(config_file)
-    check_targets(make_recipe(config, VLMPolicy.Sampling, where=config_file).rewards, samples)
+    check_targets(make_recipe(config, VLMPolicy.sampling, where=config_file).rewards, samples)
     check_prompts(VLMPolicy.load(config.model, config.data.budget), samples, console)
 
 
@@ -116,11 +119,11 @@ def describe_run(config: Config, policy: VLMPolicy, samples: Sequence[Sample], f
     trained = sum(parameter.numel() for _, parameter in policy.trainable())
     total = sum(parameter.numel() for parameter in policy.model.parameters())
     rows = config.prompts_per_step * config.group_size
-    drawn = config.steps * config.prompts_per_step
+    epochs = config.steps * config.prompts_per_step / len(samples)
     lines = [
         f"{config.model.path}: {trained / 1e6:,.2f} of {total / 1e6:,.2f} M parameters train on {policy.engine.device}",
-        f"{config.steps} steps x {config.prompts_per_step} prompts x {config.group_size} completions = {rows} rows a step, "
-        f"{config.optimizer.updates_per_rollout} update(s) each; {len(samples):,} samples = {drawn / len(samples):.2f} epochs",
+        f"{config.steps} steps of {config.prompts_per_step} prompts x {config.group_size} completions = {rows} rows, "
+        f"{config.optimizer.updates_per_rollout} update(s) each; {epochs:.2f} epochs of {len(samples):,} samples",
         f"run: {folder}",
     ]
     for line in lines:

@@ -70,8 +70,9 @@ def clipped(
     clip_high: float | None = 0.2,
     dual_clip: float | None = None,
 ) -> Tensor:
-    """The clipped surrogate of PPO (arXiv 1707.06347, Eq. 7). `clip_high` > `clip_low` is DAPO's clip-higher; None is off.
+    """The clipped surrogate of PPO (arXiv 1707.06347, Eq. 7).
 
+    `clip_high` above `clip_low` is DAPO's clip-higher; None leaves a side open, and both None is no clipping.
     `dual_clip` c bounds the loss of negative advantages by -A c (arXiv 1912.09729).
     """
     advantage = credit(rows)
@@ -113,7 +114,10 @@ def gmpo(logp: Tensor, rows: Rollouts, *, clip: float = 0.4) -> Tensor:
 
 
 def sapo(logp: Tensor, rows: Rollouts, *, tau_positive: float = 1.0, tau_negative: float = 1.05) -> Tensor:
-    """SAPO (arXiv 2511.20347): a sigmoid gate instead of a clip, 4 / tau * sigmoid(tau (ratio - 1)); slope 1 at ratio 1."""
+    """SAPO (arXiv 2511.20347): a sigmoid gate instead of a clip, 4 / tau * sigmoid(tau (ratio - 1)).
+
+    Its slope at ratio 1 is 1 for every tau; a larger tau closes it sooner.
+    """
     advantage = credit(rows)
     tau = torch.where(advantage > 0, tau_positive, tau_negative)
     gate = torch.sigmoid(tau * (log_ratio(logp, rows).exp() - 1)) * 4 / tau
@@ -122,7 +126,7 @@ def sapo(logp: Tensor, rows: Rollouts, *, tau_positive: float = 1.0, tau_negativ
 
 @needs("logp_ref")
 def kl(logp: Tensor, rows: Rollouts, *, estimator: Literal["k1", "k2", "k3"] = "k3") -> Tensor:
-    """KL(policy || reference) per action from one sample; k1, k2, k3 as in Schulman's note "Approximating KL divergence".
+    """KL(policy || reference) per action, from one sample; k1 to k3 as in Schulman, "Approximating KL divergence".
 
     k1 as a loss has zero expected gradient; it is there for measuring.
     """

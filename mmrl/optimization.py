@@ -33,7 +33,7 @@ def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
 
 
 def update(policy: Policy, optimizer: torch.optim.AdamW, *, rate: float, max_grad_norm: float) -> float:
-    """One optimizer update from the gradients accumulated so far, which it then clears. Returns their norm, unclipped."""
+    """One optimizer update from the accumulated gradients, which it then clears. Returns their norm before clipping."""
     parameters = [parameter for _, parameter in policy.trainable()]
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
     if not math.isfinite(norm):

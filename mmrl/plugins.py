@@ -100,7 +100,8 @@ class Stage:
             for key, value in self.settings.items()
         }
         if inspect.isclass(self.plugin):
-            return self.plugin(**settings)
+            made: Callable[..., Any] = self.plugin(**settings)
+            return made
 
         def stage(*arguments: Any) -> Any:
             return self.plugin(*arguments, **settings)
@@ -109,7 +110,7 @@ class Stage:
 
 
 def needs(*signals: str) -> Callable[[Any], Any]:
-    """Declare the signals a stage reads from `rollouts.signals` or `rollouts.logp_ref`, so the trainer provides them."""
+    """Declare the signals a stage reads (`rollouts.signals`, `logp_ref`, `logp_old`), so that the trainer provides them."""
 
     def mark(plugin: Any) -> Any:
         plugin.needs = signals

@@ -53,8 +53,14 @@ class Recipe:
     """For `aggregate: constant`."""
 
     @property
-    def needs(self) -> set[str]:
-        return {signal for stage in [*self.advantages, *(term.stage for term in self.terms)] for signal in stage.needs}
+    def credit_needs(self) -> set[str]:
+        """Signals the advantage chain reads."""
+        return {signal for stage in self.advantages for signal in stage.needs}
+
+    @property
+    def loss_needs(self) -> set[str]:
+        """Signals the loss terms read; those of the policy are then the current ones, with gradient."""
+        return {signal for term in self.terms for signal in term.stage.needs}
 
     def check_signals(self, provided: frozenset[str], *, where: str) -> None:
         """Refuse at start-up what nobody can provide."""

@@ -186,11 +186,11 @@ def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
         sizes = [len(getattr(part, counted)) for part in parts]
         return torch.cat([getattr(part, name) + sum(sizes[:i]) for i, part in enumerate(parts)])
 
-    joined = {
+    joined: dict[str, Any] = {
         name: join([getattr(part, name) for part in parts])
         for name in ("actions", "length", "mask", "logp_rollout", "logp_old", "logp_ref", "reward", "advantage")
     }
-    listed = {
+    listed: dict[str, Any] = {
         name: [x for part in parts for x in getattr(part, name)]
         for name in ("samples", "prompts", "text", "origin", "notes")
     }

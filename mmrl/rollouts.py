@@ -33,7 +33,8 @@ def dynamic(
     differ (default: the combined one); name the accuracy when another reward, of length say, makes every group differ.
     After `max_requests` further draws the step goes on with what there is, at least one group.
     """
-    wanted, kept = len(samples), []
+    wanted = len(samples)
+    kept: list[Rollouts] = []
     for request in range(1, max_requests + 2):
         rollouts = context.generate(samples, sizes)
         context.score(rollouts)
@@ -51,4 +52,5 @@ def mixed_groups(rollouts: Rollouts, metric: str | None = None) -> list[int]:
     values = rollouts.reward if metric is None else rollouts.scores.get(metric)
     if values is None:
         raise ValueError(f"rollout.metric = {metric}: no such reward; there are {', '.join(rollouts.scores)}.")
-    return rollouts.group[group_std(values, rollouts.group).nan_to_num() > 0].unique().tolist()
+    mixed: list[int] = rollouts.group[group_std(values, rollouts.group).nan_to_num() > 0].unique().tolist()
+    return mixed

@@ -4,11 +4,19 @@ keyword-only parameters, its settings; see `stages.Sampler`."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from mmrl.randomness import numpy_generator
 from mmrl.records import Rollouts
 from mmrl.stages import Plan
+
+
+@lru_cache(maxsize=4)
+def shuffled_order(count: int, seed: int, request: int, epoch: int) -> list[int]:
+    """The order of an epoch of stream number `request`."""
+    order: list[int] = numpy_generator(seed, "epoch", request, epoch).permutation(count).tolist()
+    return order
 
 
 class Shuffled:
@@ -24,8 +32,7 @@ class Shuffled:
 
     def _at(self, position: int, request: int) -> str:
         epoch, index = divmod(position, len(self.ids))
-        order = numpy_generator(self.seed, "epoch", request, epoch).permutation(len(self.ids))
-        return self.ids[int(order[index])]
+        return self.ids[shuffled_order(len(self.ids), self.seed, request, epoch)[index]]
 
     def observe(self, step: int, rollouts: Rollouts) -> None:
         """Nothing to learn: the plan depends on the step alone."""

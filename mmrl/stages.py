@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,13 +104,16 @@ class GroupLoss(Protocol):
 class Policy(Protocol):
     """The only part that knows what an action is."""
 
-    provides: frozenset[str]
+    provides: ClassVar[frozenset[str]]
     """Signals that `logp` can compute along the way, such as `entropy`."""
 
-    tolerance: float
-    """How far, on average, log-probs may differ between generation and training by rounding alone."""
-    Sampling: type
+    sampling: ClassVar[type]
     """A keyword-only dataclass with the settings of `generate`; the config's `rollout` section sets them."""
+
+    @property
+    def tolerance(self) -> float:
+        """How far, on average, log-probs may differ between generation and training by rounding alone."""
+        ...
 
     def generate(self, samples: Sequence[Sample], sizes: Sequence[int], how: Any, *, seed: int, step: int) -> Rollouts:
         """`sizes[i]` completions of `samples[i]`, a function of (seed, step, sample) and not of the batch."""

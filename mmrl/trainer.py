@@ -103,12 +103,12 @@ def make_context(
 def credit(policy: Policy, recipe: Recipe, rollouts: Rollouts, context: Context) -> None:
     """Fill `advantage` by the chain, after the signals its links need. Rows without reward get 0."""
     assert rollouts.reward is not None
-    early = {signal for stage in recipe.advantages for signal in stage.needs}
+    early, budget = recipe.credit_needs, recipe.config.micro_batch_tokens
     several_updates = recipe.config.optimizer.updates_per_rollout > 1
     if several_updates or early & {"logp_old", *policy.provides}:
-        fill_logp_old(policy, rollouts, sorted(early & policy.provides), budget=recipe.config.micro_batch_tokens)
-    if "logp_ref" in recipe.needs:
-        fill_logp_ref(policy, rollouts, budget=recipe.config.micro_batch_tokens)
+        fill_logp_old(policy, rollouts, sorted(early & policy.provides), budget=budget)
+    if "logp_ref" in early | recipe.loss_needs:
+        fill_logp_ref(policy, rollouts, budget=budget)
     advantage = spread(rollouts.reward, rollouts)
     for stage in recipe.advantages:
         advantage = stage.at(context.step, context.total, context.metrics)(advantage, rollouts, context)
@@ -150,7 +150,7 @@ def learn(policy: Policy, optimizer: torch.optim.AdamW, rollouts: Rollouts, reci
 
 
 def check_on_policy(report: Report, *, tolerance: float) -> None:
-    """The log-probs of the training pass must be those of the generation, or nothing that follows means what it says."""
+    """The log-probs of the training pass must be those of the generation, or nothing that follows has a meaning."""
     if report.mean_gap > tolerance:
         raise RuntimeError(
             f"at the first step the log-probs of the training pass differ from those of the generation by "
@@ -174,7 +174,7 @@ def accumulate(policy: Policy, batch: Rollouts, recipe: Recipe, context: Context
             shares[index] = row_coefficients(policy, stage, batch, micro_batches)
         else:
             shares[index] = weights(batch.mask, term.aggregate, constant_length=recipe.constant_length)
-    signals = sorted(recipe.needs & policy.provides)
+    signals = sorted(recipe.loss_needs & policy.provides)
     for rows in micro_batches:
         part = batch.select(rows)
         logp, values = policy.logp(part, signals=signals)

@@ -94,7 +94,7 @@ def answer_or_text(text: str) -> str:
 
 
 def think_answer(text: str) -> tuple[str, str] | None:
-    """Thought and answer, if the text is one `<think>...</think>`, then one `<answer>...</answer>`, and nothing else."""
+    """Thought and answer, if the text is one `<think>...</think>`, then one `<answer>...</answer>`, nothing else."""
     if any(text.count(tag) != 1 for tag in _TAGS):
         return None
     match = _THINK_ANSWER.fullmatch(text)

@@ -96,7 +96,7 @@ class Rewards:
 
     @classmethod
     def from_config(cls, specs: Sequence[Mapping[str, Any]], *, where: str, max_failed: float = 0.2) -> Rewards:
-        """From entries `{name, weight: 1.0, task: None | str | list, as: name, **settings}`; `where` is file and key."""
+        """From entries `{name, weight: 1.0, task: None | str | list, as: name, **settings}`; `where`: file and key."""
         entries = tuple(Entry.from_config(spec, where=f"{where}.{index}") for index, spec in enumerate(specs))
         names = [entry.name for entry in entries]
         for index, name in enumerate(names):
@@ -161,7 +161,7 @@ class Rewards:
 
 
 def check_targets(rewards: Rewards, samples: Iterable[Sample], *, shown: int = 5) -> None:
-    """Raise `ConfigError` naming the samples (up to `shown`) whose target lacks what a reward they are routed to needs."""
+    """Raise `ConfigError` naming the samples (up to `shown`) whose target lacks what a reward applied to them needs."""
     missing = [
         f"{sample.where or f'sample {sample.id}'}: reward {entry.name} needs target.{key}"
         for sample in samples

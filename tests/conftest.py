@@ -18,17 +18,16 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
+from data_pipelines.media import Budget, probe
 from mmrl.compat import declare_torchvision_operators
+from mmrl.config import AdapterConfig, ModelConfig
+from mmrl.records import Rollouts, Sample
+from mmrl.stages import Context
 
 torch.set_num_threads(1)
 declare_torchvision_operators()
 settings.register_profile("mmrl", derandomize=True, deadline=None, database=None)
 settings.load_profile("mmrl")
-
-from data_pipelines.media import Budget, probe
-from mmrl.config import AdapterConfig, ModelConfig
-from mmrl.records import Rollouts, Sample
-from mmrl.stages import Context
 
 GOLDEN = Path(__file__).parent / "golden"
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -83,7 +82,7 @@ def make_rollouts() -> Callable[..., Rollouts]:
 
 @pytest.fixture(scope="session")
 def chain(context: Context) -> Callable[..., Tensor]:
-    """Run one advantage stage on the reward, as the first link of a chain; f32[N] where it is the same at every action."""
+    """Run one advantage stage on the reward, as the first link of a chain: f32[N], or f32[N, T] for `each`."""
 
     def run(stage: Callable[..., Tensor], rollouts: Rollouts, *, each: bool = False, **settings: Any) -> Tensor:
         assert rollouts.reward is not None

@@ -7,9 +7,13 @@ import pytest
 from mmrl.plugins import ConfigError, build, load, nearest, needs
 from mmrl.schedules import Schedule
 
-REGISTRY = {"group_relative": "mmrl.advantages:group_relative", "clipped": "mmrl.losses:clipped", "kl": "mmrl.losses:kl"}
+REGISTRY = {
+    "group_relative": "mmrl.advantages:group_relative",
+    "clipped": "mmrl.losses:clipped",
+    "kl": "mmrl.losses:kl",
+}
 
-PLUGIN = '''
+PLUGIN = """
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -38,12 +42,12 @@ def open_ended(logp, rows, *, scale: float = 1.0, **others):
     return logp, scale, others
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Sampler:
     size: int
     decay: float = 0.5
     strange: Strange | None = None
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +131,9 @@ def test_wrong_settings_are_refused():
     refuses("clip_high = 'wide': Input should be a valid number", "clipped", clip_high="wide")
     refuses("estimator = 'k4'", "kl", estimator="k4")
     refuses("estimator = {'schedule'.*Input should be", "kl", estimator={"schedule": "linear", "start": 1, "end": 0})
-    refuses("terms.0.clip_high: there is no schedule named", "clipped", clip_high={"schedule": "lin", "start": 1, "end": 0})
+    refuses(
+        "terms.0.clip_high: there is no schedule named", "clipped", clip_high={"schedule": "lin", "start": 1, "end": 0}
+    )
 
 
 def test_missing_settings_are_named(file):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -29,7 +30,7 @@ def test_a_shape_runs_from_start_to_end_without_turning_back(name, start, end, u
     curve = shape(name, start=start, end=end, until=until)
     values = [curve(step, total, {}) for step in sorted(steps)]
     rising = values if end >= start else values[::-1]
-    assert all(a <= b * (1 + 1e-9) for a, b in zip(rising, rising[1:], strict=False))
+    assert all(a <= b * (1 + 1e-9) for a, b in itertools.pairwise(rising))
     assert curve(0, total, {}) == pytest.approx(start)
     assert curve(math.ceil(max(1, until * total)), total, {}) == pytest.approx(end)
     assert curve(10**6, total, {}) == pytest.approx(end)

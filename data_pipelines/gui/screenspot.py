@@ -20,14 +20,30 @@ Variant = Literal["v1", "v2", "pro"]
 NAMES: dict[Variant, str] = {"v1": "screenspot", "v2": "screenspot-v2", "pro": "screenspot-pro"}
 KEPT = ("data_source", "platform", "application", "group", "ui_type")
 """Fields copied into `meta`, where present; metrics are broken down by them."""
-PROMPT = "In this screenshot, where do you click for: {instruction}? Answer with the point (x, y) in pixels."
+PROMPT = "In this screenshot, where do you click for: {instruction}? Answer with the point (x, y){unit}."
+UNITS = {
+    "pixel": " in pixels",
+    "seen": " in pixels",
+    "norm1": ", as shares of width and height from 0 to 1",
+    "norm1000": ", on a scale from 0 to 1000",
+}
+"""Convention of the answer -> how the prompt asks for it."""
 
 
-def convert_screenspot(
-    annotations: str | Path, images: str | Path, out: str | Path, *, variant: Variant | Literal["auto"] = "auto"
-) -> Path:
-    """Write the rows of `read_screenspot` to the JSON Lines file `out`; images stay where they are."""
-    return write_samples(out, read_screenspot(annotations, images, variant=variant))
+def make_screenspot(
+    out: str | Path,
+    *,
+    annotations: str,
+    images: str,
+    variant: Variant | Literal["auto"] = "auto",
+    coordinates: str = "pixel",
+) -> dict[str, Path]:
+    """Write `test.jsonl` from an annotation file, or a folder of them; images stay where they are.
+
+    `coordinates` is the convention of the model's answers: `seen` for Qwen2.5-VL, `norm1000` for Qwen3-VL.
+    """
+    rows = read_screenspot(annotations, images, variant=variant, coordinates=coordinates)
+    return {"test": write_samples(Path(out) / "test.jsonl", rows)}
 
 
 def read_screenspot(
@@ -40,10 +56,12 @@ def read_screenspot(
 ) -> list[dict[str, Any]]:
     """Rows of an annotation file, or of every `*.json` in a folder, for `write_samples`.
 
-    `prompt` holds `{instruction}`; `coordinates` is the convention it asks for (see `mmrl.records.Sample`). The target
-    keeps pixels of the stored image: `box` (x1, y1, x2, y2) and its centre `point`. ConfigError names file and row,
+    `prompt` holds `{instruction}` and, if it likes, `{unit}`; `coordinates` is the convention it asks for (see
+    `mmrl.records.Sample`). The target keeps pixels of the stored image: `box` (x1, y1, x2, y2) and its centre `point`. ConfigError names file and row,
     counted from 1.
     """
+    if coordinates not in UNITS:
+        raise ConfigError(f"coordinates = {coordinates}: one of {', '.join(UNITS)}.")
     annotations = Path(annotations)
     files = sorted(annotations.glob("*.json")) if annotations.is_dir() else [annotations]
     if not files:
@@ -54,13 +72,15 @@ def read_screenspot(
         kind = variant if variant != "auto" else _variant(file, entries[0])
         for number, entry in enumerate(entries, 1):
             try:
-                row = _row(entry, Path(images), kind, prompt)
+                row = _row(entry, Path(images), kind)
+                question = prompt.format(instruction=entry["instruction"], unit=UNITS[coordinates])
             except KeyError as error:
                 raise ConfigError(f"{file}, row {number}: there is no {error}; is this {NAMES[kind]}?") from None
             except (TypeError, ValueError) as error:
                 raise ConfigError(f"{file}, row {number}: {error}.") from None
             row["id"] = str(entry.get("id") or f"{file.stem}-{number:05d}")
             row["meta"]["coordinates"] = coordinates
+            row["messages"][0]["content"].append({"type": "text", "text": question})
             rows.append(row)
     return rows
 
@@ -82,7 +102,7 @@ def _variant(file: Path, entry: dict[str, Any]) -> Variant:
     return "v2" if file.stem.endswith("_v2") else "v1"
 
 
-def _row(entry: dict[str, Any], images: Path, variant: Variant, prompt: str) -> dict[str, Any]:
+def _row(entry: dict[str, Any], images: Path, variant: Variant) -> dict[str, Any]:
     """KeyError on a missing field, ValueError or TypeError on one that makes no sense."""
     media = probe(images / entry["img_filename"], "image")
     width, height = media.size
@@ -97,10 +117,9 @@ def _row(entry: dict[str, Any], images: Path, variant: Variant, prompt: str) -> 
             f"bbox {entry['bbox']}, read as {convention} ({variant}), does not lie in the image of {width}x{height}; "
             f"v1 and v2 hold [x, y, width, height], pro holds [x1, y1, x2, y2]"
         )
-    question = {"type": "text", "text": prompt.format(instruction=entry["instruction"])}
     meta = {"task": "gui", "source": NAMES[variant], "data_type": entry["ui_type" if variant == "pro" else "data_type"]}
     return {
-        "messages": [{"role": "user", "content": [{"type": "image", "image": media.path}, question]}],
+        "messages": [{"role": "user", "content": [{"type": "image", "image": media.path}]}],
         "target": {"box": [x1, y1, x2, y2], "point": [(x1 + x2) / 2, (y1 + y2) / 2]},
         "meta": meta | {key: entry[key] for key in KEPT if key in entry},
     }

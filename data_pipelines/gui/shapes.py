@@ -107,7 +107,7 @@ class Canvas:
     def add(self, name: str, kind: str, type: str, *pieces: tuple[Box, Painter]) -> None:
         """Paint an element piece by piece and remember it with the tight box around all pieces."""
         boxes = [self.paint(box, painter) for box, painter in pieces]
-        box = tuple(pick(side) for pick, side in zip((min, min, max, max), zip(*boxes), strict=True))
+        box = tuple(pick(side) for pick, side in zip((min, min, max, max), zip(*boxes, strict=True), strict=True))
         assert not any(overlap(box, other.box) or name == other.name for other in self.elements), name
         self.elements.append(Element(name, kind, type, box))
 

@@ -38,7 +38,8 @@ def evaluate(
     The seed decides the completions, not the step, so evaluations of one run differ by the policy alone.
     """
     chosen = list(samples)[: settings.limit]
-    how: Any = replace(sampling.at(0, 1), temperature=settings.temperature)
+    at_start: Any = sampling.at(0, 1)
+    how = replace(at_start, temperature=settings.temperature)
     sizes = [settings.samples] * len(chosen)
     rollouts = policy.generate(chosen, sizes, how, seed=derive(seed, "evaluation"), step=0)
     rewards.score(rollouts, step=0, total=1)

@@ -335,4 +335,6 @@ def draw(logits: Tensor, uniform: Tensor, how: Sampling) -> Tensor:
     # Strictly below the total, so that rounding can never point past the last possible token.
     target = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
     index = torch.searchsorted(cumulative, target, right=True)
+    # A parallel cumulative sum (on a GPU) may also rise at a token of probability 0.
+    index = torch.where(probability.gather(1, index) > 0, index, probability.argmax(-1, keepdim=True))
     return index[:, 0] if tokens is None else tokens.gather(1, index)[:, 0]

@@ -49,11 +49,12 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 def make_tokenizer() -> Any:
     """Byte-level BPE over the words of the project's own tasks; any text can be written in it."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import Qwen2TokenizerFast
+    from transformers import Qwen2Tokenizer
 
     tokenizer = Tokenizer(models.BPE())
     pieces = pre_tokenizers.Split(Regex(r", | ?[A-Za-z]+| ?[^\sA-Za-z]|\s"), "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])  # fmt: skip
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, to_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     numbers = [str(n) for n in range(10, NUMBERS)]
     trainer = trainers.BpeTrainer(
@@ -66,14 +67,18 @@ def make_tokenizer() -> Any:
     tokenizer.train_from_iterator([form for word in words for form in (word, f" {word}", f"{word} ")] * 4, trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     tokenizer.add_tokens([AddedToken(number, normalized=False) for number in numbers])
-    return Qwen2TokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token=None, bos_token=None
+    return Qwen2Tokenizer(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token="<|endoftext|>"
     )
 
 
 def make_processor(family: Family = "qwen3_vl", tokenizer: Any = None) -> Any:
     """A processor of the family with patches of 8 pixels; images keep their size if it is a multiple of 16."""
     import transformers as hf
+
+    from mmrl.compat import declare_torchvision_operators
+
+    declare_torchvision_operators()
 
     vision = {
         "patch_size": PATCH,
@@ -116,7 +121,7 @@ def make_model(family: Family = "qwen3_vl", *, tokenizer: Any, seed: int = 0, wi
         "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": sections},
         "tie_word_embeddings": True,
     }
-    vision = {
+    vision: dict[str, Any] = {
         "depth": 3,
         "num_heads": 4,
         "patch_size": PATCH,
@@ -127,18 +132,15 @@ def make_model(family: Family = "qwen3_vl", *, tokenizer: Any, seed: int = 0, wi
     small = 3 * width // 4  # of the vision tower, whose merger works at four times its width
     if family == "qwen2_vl":
         vision |= {"embed_dim": small, "hidden_size": width, "mlp_ratio": 2}
-        config_class, model_class = hf.Qwen2VLConfig, hf.Qwen2VLForConditionalGeneration
     elif family == "qwen2_5_vl":
         vision |= {"hidden_size": small, "intermediate_size": 2 * small, "out_hidden_size": width, "window_size": 64}
         vision |= {"fullatt_block_indexes": [2], "tokens_per_second": 2}
-        config_class, model_class = hf.Qwen2_5_VLConfig, hf.Qwen2_5_VLForConditionalGeneration
     else:
         vision |= {"hidden_size": small, "intermediate_size": 2 * small, "out_hidden_size": width}
         vision |= {"num_position_embeddings": 256, "deepstack_visual_indexes": [0]}
-        config_class, model_class = hf.Qwen3VLConfig, hf.Qwen3VLForConditionalGeneration
     if family != "qwen3_vl":
         text.pop("head_dim")
-    ids = {
+    ids: dict[str, int] = {
         f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
         for name, token in (
             ("image", "image_pad"),
@@ -148,6 +150,12 @@ def make_model(family: Family = "qwen3_vl", *, tokenizer: Any, seed: int = 0, wi
         )
     }
     text |= {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": None, "pad_token_id": tokenizer.pad_token_id}
+    classes: dict[str, tuple[Any, Any]] = {
+        "qwen2_vl": (hf.Qwen2VLConfig, hf.Qwen2VLForConditionalGeneration),
+        "qwen2_5_vl": (hf.Qwen2_5_VLConfig, hf.Qwen2_5_VLForConditionalGeneration),
+        "qwen3_vl": (hf.Qwen3VLConfig, hf.Qwen3VLForConditionalGeneration),
+    }
+    config_class, model_class = classes[family]
     config = config_class(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

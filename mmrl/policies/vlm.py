@@ -10,25 +10,26 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from data_pipelines.media import Budget, load
-from mmrl.compat import declare_torchvision_operators
 from mmrl.config import ModelConfig
 from mmrl.plugins import ConfigError
+from mmrl.policies.pretrained import (
+    add_lora,
+    forbidden_tokens,
+    load_pretrained,
+    prepare_for_training,
+    stop_tokens,
+)
 from mmrl.policies.shared_prefix import Prompt, Sampling, SharedPrefix, pad_rows
 from mmrl.randomness import torch_generator
 from mmrl.records import Rollouts, Sample
 
-declare_torchvision_operators()
-
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-TINY = Path(__file__).parent.parent / "assets" / "tiny-vlm"
 MEDIA_INPUTS = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
-ADAPTER_FILE = "adapter_config.json"
 
 
 class VLMPolicy:
@@ -37,8 +38,8 @@ class VLMPolicy:
     `settings` says what is trained and where it runs; `budget` how large media may be and how long a prompt.
     """
 
-    provides = frozenset({"entropy"})
-    Sampling = Sampling
+    provides: ClassVar[frozenset[str]] = frozenset({"entropy"})
+    sampling: ClassVar[type] = Sampling
 
     def __init__(self, model: Any, processor: Any, *, settings: ModelConfig, budget: Budget) -> None:
         self.processor, self.settings, self.budget = processor, settings, budget
@@ -190,7 +191,11 @@ class VLMPolicy:
         pieces: list[tuple[int, list[int]]] = []  # (columns of the packed row, its rows)
         for p, prompt in enumerate(rollouts.prompts):
             rows = (rollouts.prompt == p).nonzero().flatten().tolist()
-            width, piece = len(prompt), []
+            # Longest first: no two pieces of a split group are then short enough to share a batch, where they would
+            # be packed as one row.
+            rows.sort(key=lambda row: -lengths[row])
+            width = len(prompt)
+            piece: list[int] = []
             for row in rows:
                 if piece and width + lengths[row] > budget:
                     pieces.append((width, piece))
@@ -250,7 +255,7 @@ class VLMPolicy:
             self.model.train(was_training)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Full fine-tuning on a GPU keeps float32 weights, as bf16 would round small updates away, and computes in bf16."""
+        """On a GPU full fine-tuning computes in bf16 on float32 weights, as bf16 would round small updates away."""
         device = self.engine.device
         mixed = device.type == "cuda" and self.settings.dtype != "float32"
         return torch.autocast("cuda", torch.bfloat16) if mixed else contextlib.nullcontext()
@@ -280,65 +285,6 @@ class VLMPolicy:
         return parts
 
 
-def load_pretrained(settings: ModelConfig) -> tuple[Any, Any]:
-    """Model and processor from a local folder, a hub name, or `tiny` (the weights that ship with mmrl)."""
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    path = str(TINY) if settings.path == "tiny" else settings.path
-    if (Path(path) / ADAPTER_FILE).is_file():
-        raise ConfigError(
-            f"model.path = {path} holds a LoRA adapter; merge it, or name the base model and set model.adapter."
-        )
-    try:
-        family = AutoConfig.from_pretrained(path).model_type
-    except OSError as error:
-        raise ConfigError(
-            f"model.path = {settings.path}: neither a local folder with a model nor a name the hub gives us ({error})."
-        ) from None
-    if family not in FAMILIES:
-        raise ConfigError(f"model.path = {settings.path} is a {family} model; supported are {', '.join(FAMILIES)}.")
-    device = torch.device(
-        settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    )
-    # Weights that are trained stay in float32; see `_autocast`.
-    keep_float32 = device.type == "cpu" or settings.adapter is None or settings.dtype == "float32"
-    model = AutoModelForImageTextToText.from_pretrained(
-        path, dtype=torch.float32 if keep_float32 else torch.bfloat16, attn_implementation=settings.attention
-    )
-    return model.to(device), AutoProcessor.from_pretrained(path)
-
-
-def prepare_for_training(model: Any, settings: ModelConfig) -> None:
-    """Freeze what is not trained, and switch gradient checkpointing on if asked for."""
-    model.requires_grad_(settings.adapter is None)
-    if settings.vision == "frozen":
-        model.model.visual.requires_grad_(False)
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
-    model.train()
-
-
-def add_lora(model: Any, settings: ModelConfig) -> Any:
-    """Low-rank adapters on every linear layer of the language model; on the vision tower too when it is trained."""
-    from peft import LoraConfig, get_peft_model
-
-    adapter = settings.adapter
-    assert adapter is not None
-    parts = {"language_model", "visual"} if settings.vision == "trained" else {"language_model"}
-    names = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and parts & set(name.split("."))
-    ]
-    config = LoraConfig(r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=0.0, target_modules=names)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(adapter.seed)
-        return get_peft_model(model, config)
-
-
 def prompt_messages(sample: Sample) -> list[dict[str, Any]]:
     """The chat up to, and without, a final assistant turn."""
     messages = list(sample.messages)
@@ -354,19 +300,3 @@ def earlier_occurrences(samples: Sequence[Sample]) -> list[int]:
 
 def text_positions(length: int) -> Tensor:
     return torch.arange(length).expand(3, -1)
-
-
-def forbidden_tokens(model: Any, processor: Any) -> Tensor:
-    """Vision placeholders and delimiters, which only a processor may write."""
-    config = model.config
-    named = [getattr(config, f"{name}_token_id", None) for name in ("image", "video", "vision_start", "vision_end")]
-    vocabulary = processor.tokenizer.get_vocab()
-    pads = [vocabulary.get(token) for token in ("<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")]
-    return torch.tensor(sorted({i for i in [*named, *pads] if i is not None}))
-
-
-def stop_tokens(model: Any, processor: Any) -> Tensor:
-    """End-of-turn first, then whatever else the generation config calls an end."""
-    ends = model.generation_config.eos_token_id
-    ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-    return torch.tensor(list(dict.fromkeys([processor.tokenizer.eos_token_id, *ends])))

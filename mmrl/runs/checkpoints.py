@@ -114,8 +114,8 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], numbe
     """The inverse of `flatten_optimizer`, bit for bit. ConfigError if the optimizer has other parameters."""
     state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in numbers["state"].items()}
     for key, tensor in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = tensor
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = tensor
     # JSON turns the betas into a list.
     groups = [
         {name: tuple(value) if name == "betas" else value for name, value in group.items()}

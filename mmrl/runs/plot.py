@@ -26,7 +26,7 @@ INK = "#333333"
 # Okabe and Ito: told apart in all common forms of colour blindness; vermillion comes early, yellow not at all.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", ":", "-.")
-_POINTS = {"linestyle": "", "marker": "o", "markersize": 7, "markeredgecolor": "white"}
+_POINTS: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 7, "markeredgecolor": "white"}
 
 
 class Curves:
@@ -135,8 +135,8 @@ def _draw_reward(axes: Axes, curves: Curves) -> None:
     steps, reward = curves.steps, curves["reward"]
     middle, spread = smooth(reward), smooth(curves["reward_std"])
     if np.isfinite(spread).any():
-        band = {"color": COLOURS[0], "alpha": 0.12, "linewidth": 0}
-        axes.fill_between(steps, middle - spread, middle + spread, label="± 1 std over completions", **band)
+        low, high, label = middle - spread, middle + spread, "± 1 std over completions"
+        axes.fill_between(steps, low, high, label=label, color=COLOURS[0], alpha=0.12, linewidth=0)
     _draw_steps(axes, curves, "reward", label="each step")
     _draw_smoothed(axes, steps, reward, color=COLOURS[0], label="smoothed")
     _draw_evaluations(axes, curves, COLOURS[1], label="held-out evaluation")

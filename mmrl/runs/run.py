@@ -59,7 +59,8 @@ class Run:
         return every > 0 and (step + 1) % every == 0
 
     def evaluated(self, step: int, result: Evaluation) -> None:
-        self.writer.event("evaluation", step=step, score=result.score, low=result.low, high=result.high, prompts=result.prompts)  # fmt: skip
+        interval = {"score": result.score, "low": result.low, "high": result.high}
+        self.writer.event("evaluation", step=step, prompts=result.prompts, **interval)
         self.printer.evaluation(step, result)
 
     def checkpoint(

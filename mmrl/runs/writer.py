@@ -86,15 +86,17 @@ class RunWriter:
         suffix = Path(media.path).suffix.lower()
         file = self.folder / layout.MEDIA / f"{media.digest}{suffix}"
         if suffix not in layout.MEDIA_SUFFIXES:
-            return self._no_copy(media, f"{suffix or 'no suffix'} is not the suffix of an image or a video")
+            self._warn_no_copy(media, f"{suffix or 'no suffix'} is not the suffix of an image or a video")
+            return None
         if not file.exists():
             try:
                 _link_or_copy(Path(media.path), file)
             except FileNotFoundError:
-                return self._no_copy(media, "the file is gone")
+                self._warn_no_copy(media, "the file is gone")
+                return None
         return f"{layout.MEDIA}/{file.name}"
 
-    def _no_copy(self, media: Media, reason: str) -> None:
+    def _warn_no_copy(self, media: Media, reason: str) -> None:
         if media.digest not in self._without_copy:
             self._without_copy.add(media.digest)
             self.event("warning", message=f"{media.path} is not kept with the rollouts: {reason}")

@@ -1,4 +1,4 @@
-"""Drawn screens: boxes are exactly what was painted, screens repeat from their seed, labels are as noisy as promised."""
+"""Drawn screens: boxes are exactly what is painted, screens repeat from their seed, labels are as noisy as promised."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_names_and_boxes_may_not_collide():
 
 @pytest.mark.parametrize(("size", "theme"), [((64, 64), "pink"), ((20, 64), "light"), ((200, 200), "light")])
 def test_impossible_screens_are_refused(size, theme):
-    with pytest.raises(ValueError, match="no theme|short side"):
+    with pytest.raises(ValueError, match=r"no theme|short side"):
         draw_screen(Random(0), size, theme)
 
 

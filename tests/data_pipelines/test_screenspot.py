@@ -8,13 +8,14 @@ import pytest
 from PIL import Image
 
 from data_pipelines.dataset import read_samples
-from data_pipelines.gui.screenspot import convert_screenspot, read_screenspot
+from data_pipelines.gui.screenspot import make_screenspot, read_screenspot
 from mmrl.plugins import ConfigError
 
 V1 = {"img_filename": "m.png", "bbox": [10, 20, 100, 40], "instruction": "tap Save", "data_type": "text",
       "data_source": "ios"}  # fmt: skip
 PRO = {"img_filename": "cad/3.png", "bbox": [300, 120, 340, 150], "instruction": "measure tool", "id": "cad_3",
-       "application": "autocad", "platform": "windows", "img_size": [384, 216], "ui_type": "icon", "group": "CAD"}  # fmt: skip
+       "application": "autocad", "platform": "windows", "img_size": [384, 216], "ui_type": "icon",
+       "group": "CAD"}  # fmt: skip
 
 
 @pytest.fixture
@@ -35,8 +36,9 @@ def annotate(path, *entries):
     ("name", "source"), [("screenspot_mobile", "screenspot"), ("screenspot_mobile_v2", "screenspot-v2")]
 )
 def test_v1_and_v2_hold_width_and_height(tmp_path, images, name, source):
-    path = convert_screenspot(annotate(tmp_path / f"{name}.json", V1), images, tmp_path / "test.jsonl")
-    (sample,) = read_samples(path)
+    annotations = str(annotate(tmp_path / f"{name}.json", V1))
+    paths = make_screenspot(tmp_path / "out", annotations=annotations, images=str(images))
+    (sample,) = read_samples(paths["test"])
     assert sample.target == {"box": [10, 20, 110, 60], "point": [60, 40]}
     assert sample.meta == {
         "task": "gui",
@@ -86,7 +88,7 @@ def test_a_bad_annotation_is_named(tmp_path, images, entry, variant, said):
 @pytest.mark.parametrize("text", ["", "{}", "[]", "[1]"])
 def test_a_file_of_another_kind_is_refused(tmp_path, images, text):
     (tmp_path / "x.json").write_text(text)
-    with pytest.raises(ConfigError, match="x.json"):
+    with pytest.raises(ConfigError, match=r"x\.json"):
         read_screenspot(tmp_path / "x.json", images)
-    with pytest.raises(ConfigError, match="no .*json annotation file"):
+    with pytest.raises(ConfigError, match=r"no .*json annotation file"):
         read_screenspot(images, images)

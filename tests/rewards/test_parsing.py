@@ -128,7 +128,10 @@ def test_a_letter_is_read_strictly(text, expected):
     assert parsing.option_letter(text) == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [("  New\n York. ", "new york"), ("STRASSE", "strasse"), ("Straße", "strasse"), ("3.5", "3.5"), ("...", "")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("  New\n York. ", "new york"), ("STRASSE", "strasse"), ("Straße", "strasse"), ("3.5", "3.5"), ("...", "")],
+)
 def test_normalised(text, expected):
     assert parsing.normalised(text) == expected
 
@@ -168,12 +171,14 @@ def test_no_text_makes_a_reader_fail(text):
         reader(text)
 
 
-PIECES = ["(", "[", "(1,", "(1 ,", "9", "9.", "1e", "1e9", "-", " ", "\n", "(1, 2),", "[1,2,3,4],", "<answer>", "</answer>",
-          "<think>", "answer is ", "answer: (", "A.\n", "(A)", "A ", "answer is A ", "\u0663", "a"]  # fmt: skip
+PIECES = ["(", "[", "(1,", "(1 ,", "9", "9.", "1e", "1e9", "-", " ", "\n", "(1, 2),", "[1,2,3,4],", "<answer>",
+          "</answer>", "<think>", "answer is ", "answer: (", "A.\n", "(A)", "A ", "answer is A ", "\u0663",
+          "a"]  # fmt: skip
+STARTS = ("(1", "(1,", "<think>", "answer is A", "(")
 HUGE = [
     *(piece * (100_000 // len(piece)) for piece in PIECES),
-    *(start + fill * 100_000 + end for start in ("(1", "(1,", "<think>", "answer is A", "(") for fill in " 9\n" for end in ("", "x")),
-]  # fmt: skip
+    *(start + fill * 100_000 + end for start in STARTS for fill in " 9\n" for end in ("", "x")),
+]
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)

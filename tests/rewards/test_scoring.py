@@ -370,8 +370,9 @@ def test_every_builtin_survives_adversarial_completions():
     sample = Sample(
         "s", (), (Media("image", "a.png", "0", (64, 48), (64, 48)),), {"box": [1, 2, 30, 40], "answer": "B"}, {}
     )
-    texts = ["", " ", "nan", "(nan, inf)", "[1e999, 0, 5, 5]", "(-5, -7)", "[9, 9, 1, 1]", "٣", "(٣, ٤)", "\0", "<answer>",
-             "[" * 999, "(1," * 999, "[1e308, -1e308, 1e308, 1e308]", "<answer></answer>", "9" * 10_000, "\ud800"]  # fmt: skip
+    texts = ["", " ", "nan", "(nan, inf)", "[1e999, 0, 5, 5]", "(-5, -7)", "[9, 9, 1, 1]", "٣", "(٣, ٤)", "\0",
+             "<answer>", "[" * 999, "(1," * 999, "[1e308, -1e308, 1e308, 1e308]", "<answer></answer>", "9" * 10_000,
+             "\ud800"]  # fmt: skip
     rolled = rollouts([texts], [sample])
     metrics = run(rewards, rolled)
     assert not rolled.reward.isnan().any()

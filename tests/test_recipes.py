@@ -1,0 +1,79 @@
+"""Recipes that ship with mmrl, run as a user would: the demo, every method over it, the docs' example, the digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from data_pipelines.digits import make_digits, make_digits_cold_start
+from data_pipelines.gui.build import make_gui
+from mmrl.config import EvaluateConfig, SftConfig, load_config
+from mmrl.launch import run_evaluation, run_training
+from mmrl.runs.plot import plot_run
+from mmrl.runs.reader import read_metrics
+from mmrl.sft import sft
+
+ROOT = Path(__file__).parent.parent
+DEMO = ROOT / "configs/demo/gui.yaml"
+METHODS = sorted((ROOT / "configs/methods").glob("*.yaml"))
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def gui(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gui")
+    make_gui(folder, count=256, test_count=64)
+    return folder
+
+
+def train(config: Path, folder: Path, data: Path, *changes: str) -> Path:
+    overrides = [f"data.train={data}/train.jsonl", f"data.test={data}/test.jsonl", f"runs={folder}", *changes]
+    return run_training(str(config), overrides, resume=False, console=QUIET)
+
+
+@pytest.mark.slow
+def test_the_demo_learns_and_the_held_out_score_agrees(gui, tmp_path):
+    settings = EvaluateConfig(samples=4, temperature=1.0)
+    test = str(gui / "test.jsonl")
+    before = run_evaluation("tiny", test, config_file=str(DEMO), settings=settings, console=QUIET)
+    run = train(DEMO, tmp_path, gui, "steps=40")
+    rewards = [line["reward"] for line in read_metrics(run)]
+    assert mean(rewards[-8:]) > mean(rewards[:8]) + 0.08
+    after = run_evaluation(str(run), test, config_file=None, settings=settings, console=QUIET)
+    assert after.score > before.score + 0.05
+    assert plot_run(run).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("method", METHODS, ids=[file.stem for file in METHODS])
+def test_every_method_trains(method, gui, tmp_path):
+    smaller = ["steps=2", "prompts_per_step=4", "group_size=4", "evaluate.every=0"]
+    metrics = read_metrics(train(DEMO, tmp_path, gui, str(method), *smaller))
+    assert len(metrics) == 2
+    assert all(line["ratio_gap"] < 1e-4 for line in metrics)
+    assert any(line["grad_norm"] > 0 for line in metrics)
+
+
+def test_the_example_of_docs_extending(gui, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    run = train(ROOT / "docs/examples/my_run.yaml", tmp_path, gui, "steps=2", "prompts_per_step=4")
+    metrics: list[dict[str, Any]] = read_metrics(run)
+    assert 0 < metrics[0]["score/near_the_centre"] < 1
+    assert "loss/docs/examples/my_plugins.py:squared_log_ratio" in metrics[0]
+    assert metrics[0]["ratio_max"] > 0  # two updates per rollout
+
+
+@pytest.mark.slow
+def test_real_digits_from_a_cold_start(tmp_path):
+    make_digits(tmp_path / "digits")
+    make_digits_cold_start(tmp_path / "cold", count=256)
+    overrides = [f"data.train={tmp_path}/cold/cold_start.jsonl", f"out={tmp_path}/model", "steps=25", "batch_size=16"]
+    sft(load_config(ROOT / "configs/demo/digits_sft.yaml", overrides, kind=SftConfig), QUIET)
+    changes = [f"model.path={tmp_path}/model", "steps=4", "prompts_per_step=8"]
+    run = train(ROOT / "configs/demo/digits.yaml", tmp_path, tmp_path / "digits", *changes)
+    metrics = read_metrics(run)
+    assert len(metrics) == 4
+    assert all(0 < line["score/letter_choice"] <= 1 for line in metrics)
