@@ -50,13 +50,18 @@ class Result:
         return self.trl.wall / self.mmrl.wall
 
     @property
+    def cpu_ratio(self) -> float:
+        """The same by CPU seconds, which other work on the machine hardly changes."""
+        return self.trl.cpu / self.mmrl.cpu
+
+    @property
     def bound(self) -> float:
         return self.repeated.step / self.unique.step
 
 
 def main() -> None:
     arguments = parse_arguments()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 110)
     missing = [name for name in ("trl", "datasets") if importlib.util.find_spec(name) is None]
     if missing:
         sys.exit(f"{' and '.join(missing)} not installed: .venv/bin/pip install -e '.[bench]'")
@@ -183,28 +188,26 @@ def line(result: Result) -> str:
 
 
 def table(results: list[Result]) -> Table:
-    view = Table(title="A step: seconds by phase, work per second, peak memory, and how many times as fast mmrl is")
-    view.add_column("vision, G")
-    view.add_column("side")
-    for name in ("step", "gen.", "train", "other", "GFLOP/s", "GB", "ratio", "bound"):
+    view = Table(title="Seconds of a step, by phase; how many times as fast mmrl is")
+    for name in ("tokens", "G", ""):
+        view.add_column(name)
+    for name in ("step", "gen.", "train", "other", "CPU", "GFLOP/s", "GB", "ratio", "by CPU", "bound"):
         view.add_column(name, justify="right")
     for result in results:
-        low, high = result.spread
-        ratio = f"[bold]{result.ratio:.1f}[/] ({low:.1f}-{high:.1f})"
-        view.add_row(
-            f"{result.setting.vision_tokens}, {result.setting.group}", "mmrl", *cells(result.mmrl, result.unique), ratio, f"{result.bound:.1f}"
-        )  # fmt: skip
-        view.add_row("", "TRL", *cells(result.trl, result.repeated), end_section=True)
+        setting, (low, high) = result.setting, result.spread
+        ratios = (f"[bold]{result.ratio:.1f}[/] ({low:.1f}-{high:.1f})", f"{result.cpu_ratio:.1f}", f"{result.bound:.1f}")
+        view.add_row(str(setting.vision_tokens), str(setting.group), "mmrl", *cells(result.mmrl, result.unique), *ratios)
+        view.add_row("", "", "TRL", *cells(result.trl, result.repeated), end_section=True)
     return view
 
 
 def cells(step: Step, flops: Flops) -> list[str]:
-    seconds = [f"{value:.2f}" for value in (step.wall, step.generation, step.training, step.other)]
+    seconds = [f"{value:.2f}" for value in (step.wall, step.generation, step.training, step.other, step.cpu)]
     return [*seconds, f"{flops.step / step.wall / 1e9:.0f}", f"{step.memory / 1e9:.2f}"]
 
 
 def as_json(result: Result) -> dict[str, Any]:
-    return dataclasses.asdict(result) | {"ratio": result.ratio, "bound": result.bound}
+    return dataclasses.asdict(result) | {"ratio": result.ratio, "cpu_ratio": result.cpu_ratio, "bound": result.bound}
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ class Step:
     """What a side reports after a step. Seconds; tokens are summed over the rows, so a shared prompt counts G times."""
 
     wall: float
+    cpu: float
+    """CPU seconds of the process: what the step costs however busy the machine is."""
     generation: float
     training: float
     prompt_tokens: int
@@ -64,6 +66,7 @@ class Stopwatch:
     steps: int
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     started: float = 0.0
+    cpu_started: float = 0.0
     memory_before: int = 0
 
     def wait(self) -> None:
@@ -71,7 +74,7 @@ class Stopwatch:
             self.memory_before = peak_memory()
         assert self.connection.recv() == "step"
         self.seconds.clear()
-        self.started = now()
+        self.started, self.cpu_started = now(), time.process_time()
 
     @contextlib.contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
@@ -82,10 +85,11 @@ class Stopwatch:
             self.seconds[phase] += now() - start
 
     def done(self, *, prompt_tokens: int, completion_tokens: int, vision_tokens: int) -> None:
-        wall = now() - self.started
+        wall, cpu = now() - self.started, time.process_time() - self.cpu_started
         generation, training = self.seconds["generation"], self.seconds["training"]
         grown = peak_memory() - self.memory_before
-        self.connection.send(Step(wall, generation, training, prompt_tokens, completion_tokens, vision_tokens, grown))
+        counts = (prompt_tokens, completion_tokens, vision_tokens)
+        self.connection.send(Step(wall, cpu, generation, training, *counts, memory=grown))
         self.steps -= 1
         if self.steps:
             self.wait()

@@ -99,18 +99,19 @@ class Stage:
             key: value(step, total, metrics or {}) if isinstance(value, Schedule) else value
             for key, value in self.settings.items()
         }
-        if inspect.isclass(self.plugin):
-            made: Callable[..., Any] = self.plugin(**settings)
-            return made
+        plugin: Any = self.plugin
+        if isinstance(self.plugin, type):
+            instance: Any = plugin(**settings)
+            return instance
 
         def stage(*arguments: Any) -> Any:
-            return self.plugin(*arguments, **settings)
+            return plugin(*arguments, **settings)
 
         return stage
 
 
 def needs(*signals: str) -> Callable[[Any], Any]:
-    """Declare the signals a stage reads (`rollouts.signals`, `logp_ref`, `logp_old`), so that the trainer provides them."""
+    """Declare the signals a stage reads (`entropy`, `logp_ref`, ...), so that the trainer provides them."""
 
     def mark(plugin: Any) -> Any:
         plugin.needs = signals

@@ -57,8 +57,8 @@ def read_screenspot(
     """Rows of an annotation file, or of every `*.json` in a folder, for `write_samples`.
 
     `prompt` holds `{instruction}` and, if it likes, `{unit}`; `coordinates` is the convention it asks for (see
-    `mmrl.records.Sample`). The target keeps pixels of the stored image: `box` (x1, y1, x2, y2) and its centre `point`. ConfigError names file and row,
-    counted from 1.
+    `mmrl.records.Sample`). The target keeps pixels of the stored image: `box` (x1, y1, x2, y2) and its centre `point`.
+    ConfigError names file and row, counted from 1.
     """
     if coordinates not in UNITS:
         raise ConfigError(f"coordinates = {coordinates}: one of {', '.join(UNITS)}.")

@@ -20,9 +20,8 @@ def near_the_centre(completion: str, sample: Sample, *, reach: float = 16.0) -> 
         return Score(0.0, why="no point in the completion")
     x1, y1, x2, y2 = sample.target["box"]
     distance = ((point[0] - (x1 + x2) / 2) ** 2 + (point[1] - (y1 + y2) / 2) ** 2) ** 0.5
-    return Score(
-        max(0.0, 1 - distance / reach), parsed={"point": list(point)}, why=f"{distance:.1f} px from the centre"
-    )
+    score = max(0.0, 1 - distance / reach)
+    return Score(score, parsed={"point": list(point)}, why=f"{distance:.1f} px from the centre")
 
 
 def above_the_mean(advantage: Tensor, rollouts: Rollouts, context: Context, *, scale: float = 2.0) -> Tensor:

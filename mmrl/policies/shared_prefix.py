@@ -100,7 +100,7 @@ class Packed:
 
 
 def pack(prompts: Sequence[Prompt], completions: Sequence[Sequence[Tensor]]) -> Packed:
-    """[prefix | c1 | ... | cG] per prompt, right-padded to a common width. `completions[b]` are those of `prompts[b]`."""
+    """[prefix | c1 | ... | cG] per prompt, right-padded to one width. `completions[b]` belong to `prompts[b]`."""
     ids, positions, owner, time, predictors = [], [], [], [], []
     for prompt, rows in zip(prompts, completions, strict=True):
         length = len(prompt)
@@ -208,8 +208,8 @@ class SharedPrefix:
     ) -> list[list[tuple[Tensor, Tensor]]]:
         """Complete each prompt once per row of its noise.
 
-        `noise[b]` is f32[G_b, max_new_tokens], uniform in [0, 1): token t of row g is drawn with `noise[b][g, t]` alone,
-        so a completion does not depend on what else is in the batch. Returns per prompt and row (tokens, log-probs),
+        `noise[b]` is f32[G_b, max_new_tokens], uniform in [0, 1): token t of row g is drawn with `noise[b][g, t]`
+        alone, so a completion does not depend on what else is in the batch. Returns per prompt and row (tokens, log-probs),
         both of the completion's length: up to and including the first stop token, or `max_new_tokens`.
         """
         from transformers import DynamicCache
