@@ -201,10 +201,10 @@ def methods_list() -> None:
 
 
 def print_plugins(title: str, names: dict[str, str]) -> None:
-    from mmrl.launch import list_plugins
+    from mmrl.plugins import describe
 
     table = Table("name", "what", "settings", title=title, title_justify="left")
-    for name, what, settings in list_plugins(names):
+    for name, what, settings in describe(names):
         table.add_row(name, Text(what), Text(settings))
     console.print(table)
 

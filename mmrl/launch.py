@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -128,20 +127,3 @@ def describe_run(config: Config, policy: VLMPolicy, samples: Sequence[Sample], f
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
-
-
-def list_plugins(registry: dict[str, str]) -> list[tuple[str, str, str]]:
-    """(name, first line of the docstring, settings) of everything in a registry."""
-    import inspect
-
-    from mmrl.plugins import load, settings_of
-
-    rows = []
-    for name in registry:
-        plugin: Any = load(name, registry, kind="plugin", where="registry")
-        settings = ", ".join(
-            key if parameter.default is parameter.empty else f"{key}={parameter.default}"
-            for key, parameter in settings_of(plugin).items()
-        )
-        rows.append((name, (inspect.getdoc(plugin) or "").split("\n")[0], settings))
-    return rows

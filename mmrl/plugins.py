@@ -183,3 +183,16 @@ def check_settings(
     if missing:
         raise ConfigError(f"{where}: `{name}` needs {', '.join(missing)}.")
     return checked
+
+
+def describe(registry: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """(name, first sentence of the docstring, settings with defaults) of everything in a registry."""
+    rows = []
+    for name in registry:
+        plugin = load(name, registry, kind="plugin", where="registry")
+        settings = [
+            key if parameter.default is parameter.empty else f"{key}={parameter.default}"
+            for key, parameter in settings_of(plugin).items()
+        ]
+        rows.append((name, (inspect.getdoc(plugin) or "").split("\n")[0], ", ".join(settings)))
+    return rows

@@ -209,8 +209,8 @@ class SharedPrefix:
         """Complete each prompt once per row of its noise.
 
         `noise[b]` is f32[G_b, max_new_tokens], uniform in [0, 1): token t of row g is drawn with `noise[b][g, t]`
-        alone, so a completion does not depend on what else is in the batch. Returns per prompt and row (tokens, log-probs),
-        both of the completion's length: up to and including the first stop token, or `max_new_tokens`.
+        alone, so a completion does not depend on what else is in the batch. Returns per prompt and row (tokens,
+        log-probs), both of the completion's length: up to and including the first stop token, or `max_new_tokens`.
         """
         from transformers import DynamicCache
 

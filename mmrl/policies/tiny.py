@@ -170,3 +170,16 @@ def save_untrained(folder: Path, family: Family = "qwen3_vl", *, seed: int = 0) 
     processor = make_processor(family)
     make_model(family, tokenizer=processor.tokenizer, seed=seed).save_pretrained(folder)
     processor.save_pretrained(folder)
+
+
+def ship(folder: Path) -> None:
+    """Put a trained model into the package as `model.path: tiny`, its weights in float16 to halve their size."""
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from mmrl.policies.pretrained import TINY
+    from mmrl.runs.files import atomic_folder
+
+    with atomic_folder(TINY) as target:
+        AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float16).save_pretrained(target)
+        AutoProcessor.from_pretrained(folder).save_pretrained(target)
