@@ -13,11 +13,15 @@ from random import Random
 from typing import Any, Literal
 
 from data_pipelines.dataset import write_samples
+from data_pipelines.gui.prompts import ask_for_click
 from data_pipelines.gui.render import draw_screen
 from data_pipelines.gui.shapes import THEMES, Element
+from mmrl.plugins import ConfigError
 
 Scale = Literal["tiny", "full"]
 Size = tuple[int, int]
+Screen = tuple[int, Random, dict[str, Any], str, list[Element]]
+"""Index, generator, media part with its size, theme, elements."""
 
 SIZES: dict[Scale, tuple[Size, ...]] = {
     "tiny": ((64, 64),),
@@ -37,17 +41,21 @@ def make_gui(
     seed: int = 0,
     scale: Scale = "tiny",
     sizes: Sequence[Size] | None = None,
+    coordinates: str = "pixel",
 ) -> dict[str, Path]:
     """Draw screens and write `train.jsonl` (`count` rows) and `test.jsonl` (`test_count` rows) with their PNGs.
 
-    One screen serves one row, so no screen is in both. The expected completion is `(x, y)` in pixels of the image.
-    Returns the path per split.
+    One screen serves one row, so no screen is in both. Tiny screens are asked about in three words and answered in
+    pixels; full ones as real screenshots are, in the convention `coordinates`. Returns the path per split.
     """
     out = Path(out)
-    return {
-        split: write_samples(out / f"{split}.jsonl", _clicks(out, split, rows, seed, sizes or SIZES[scale]))
-        for split, rows in (("train", count), ("test", test_count))
-    }
+    if scale == "tiny" and coordinates != "pixel":
+        raise ConfigError(f"coordinates = {coordinates}: tiny screens are answered in pixels (coordinates=pixel).")
+    paths = {}
+    for split, rows in (("train", count), ("test", test_count)):
+        screens = _screens(out, split, rows, seed, sizes or SIZES[scale])
+        paths[split] = write_samples(out / f"{split}.jsonl", _clicks(screens, split, scale, coordinates))
+    return paths
 
 
 def make_gui_cold_start(
@@ -113,26 +121,26 @@ def ask(rng: Random, element: Element, *, noise: float, size: Size) -> tuple[str
     return f"where is the {element.name}", f"{[xs[0], ys[0], xs[1], ys[1]]}"
 
 
-def _clicks(out: Path, split: str, count: int, seed: int, sizes: Sequence[Size]) -> Iterator[dict[str, Any]]:
-    for index, rng, image, theme, elements in _screens(out, split, count, seed, sizes):
+def _clicks(screens: Iterator[Screen], split: str, scale: Scale, coordinates: str) -> Iterator[dict[str, Any]]:
+    for index, rng, image, theme, elements in screens:
         wanted = rng.choice(elements)
+        name = f"the {wanted.name}"
+        question = f"click {name}" if scale == "tiny" else ask_for_click(name, coordinates)
         yield {
             "id": f"gui-{split}-{index:06d}",
             "messages": [{"role": "user", "content": [
                 {"type": "image", "image": image["path"]},
-                {"type": "text", "text": f"click the {wanted.name}"},
+                {"type": "text", "text": question},
             ]}],
             "target": {"box": wanted.box, "point": wanted.centre},
             "meta": {
-                "task": "gui", "coordinates": "pixel", "data_type": wanted.type, "theme": theme,
+                "task": "gui", "coordinates": coordinates, "data_type": wanted.type, "theme": theme,
                 "elements": [asdict(element) for element in elements],
             },
         }  # fmt: skip
 
 
-def _screens(
-    out: Path, split: str, count: int, seed: int, sizes: Sequence[Size]
-) -> Iterator[tuple[int, Random, dict[str, Any], str, list[Element]]]:
+def _screens(out: Path, split: str, count: int, seed: int, sizes: Sequence[Size]) -> Iterator[Screen]:
     """Draw and store `count` screens of a split; each has a generator of its own, seeded by (seed, split, index)."""
     folder = out.absolute() / split
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_pipelines.dataset import write_samples
+from data_pipelines.gui.prompts import PROMPT, ask_for_click
 from data_pipelines.media import probe
 from mmrl.plugins import ConfigError
 
@@ -20,14 +21,6 @@ Variant = Literal["v1", "v2", "pro"]
 NAMES: dict[Variant, str] = {"v1": "screenspot", "v2": "screenspot-v2", "pro": "screenspot-pro"}
 KEPT = ("data_source", "platform", "application", "group", "ui_type")
 """Fields copied into `meta`, where present; metrics are broken down by them."""
-PROMPT = "In this screenshot, where do you click for: {instruction}? Answer with the point (x, y){unit}."
-UNITS = {
-    "pixel": " in pixels",
-    "seen": " in pixels",
-    "norm1": ", as shares of width and height from 0 to 1",
-    "norm1000": ", on a scale from 0 to 1000",
-}
-"""Convention of the answer -> how the prompt asks for it."""
 
 
 def make_screenspot(
@@ -60,8 +53,6 @@ def read_screenspot(
     `mmrl.records.Sample`). The target keeps pixels of the stored image: `box` (x1, y1, x2, y2) and its centre `point`.
     ConfigError names file and row, counted from 1.
     """
-    if coordinates not in UNITS:
-        raise ConfigError(f"coordinates = {coordinates}: one of {', '.join(UNITS)}.")
     annotations = Path(annotations)
     files = sorted(annotations.glob("*.json")) if annotations.is_dir() else [annotations]
     if not files:
@@ -73,7 +64,7 @@ def read_screenspot(
         for number, entry in enumerate(entries, 1):
             try:
                 row = _row(entry, Path(images), kind)
-                question = prompt.format(instruction=entry["instruction"], unit=UNITS[coordinates])
+                question = ask_for_click(entry["instruction"], coordinates, prompt=prompt)
             except KeyError as error:
                 raise ConfigError(f"{file}, row {number}: there is no {error}; is this {NAMES[kind]}?") from None
             except (TypeError, ValueError) as error:

@@ -118,8 +118,9 @@ def test_rows_point_at_their_element_and_no_screen_is_in_both_splits(tmp_path, s
     assert (len(train), len(test)) == (12, 8)
     assert not {s.media[0].digest for s in train} & {s.media[0].digest for s in test}
     for sample in train + test:
-        named = {element["name"]: element for element in sample.meta["elements"]}
-        wanted = named[sample.messages[0]["content"][1]["text"].removeprefix("click the ")]
+        question = sample.messages[0]["content"][1]["text"]
+        asked = {"tiny": "click the {}", "full": "click for: the {}? Answer with the point (x, y) in pixels."}[scale]
+        (wanted,) = (e for e in sample.meta["elements"] if question.endswith(asked.format(e["name"])))
         assert sample.target["box"] == wanted["box"]
         assert sample.meta["data_type"] == wanted["type"]
         assert sample.media[0].size in SIZES[scale]
