@@ -1,4 +1,4 @@
-"""mmrl's side of the step-time benchmark: the real training loop with the real recorder, a step each time it is asked."""
+"""mmrl's side of the step-time benchmark: the real training loop and recorder, a step each time it is asked."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Step time of mmrl and of TRL's GRPOTrainer on the same model, prompts and completion length, in one run.
 
     .venv/bin/pip install -e '.[bench]'
-    .venv/bin/python benchmarks/step_time.py                                  # 2 CPU cores, about 15 minutes
-    .venv/bin/python benchmarks/step_time.py --vision-tokens 256 --group 8    # one point, 1 minute
-    .venv/bin/python benchmarks/step_time.py --model qwen2.5-vl-3b            # a GPU of 80 GB or more
+    .venv/bin/python benchmarks/step_time.py                                  # 2 idle CPU cores, about half an hour
+    .venv/bin/python benchmarks/step_time.py --vision-tokens 256 --group 8    # one point, a minute
+    .venv/bin/python benchmarks/step_time.py --model qwen2.5-vl-3b            # a large GPU; no step of it has run yet
 
 Each side runs in a process of its own; they take turns, step by step, so that whatever else the machine does meets
 both. Medians over the steps after the first. What is measured, and a table: benchmarks/README.md.
@@ -74,6 +74,7 @@ def main() -> None:
             steps=arguments.steps,
             model=arguments.model,
             threads=arguments.threads,
+            trl_micro_batches=arguments.trl_micro_batches,
         )
         for vision_tokens in arguments.vision_tokens
         for group in arguments.group
@@ -98,6 +99,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3, help="measured, after one that warms up")
     parser.add_argument("--model", choices=["tiny", "qwen2.5-vl-3b"], default="tiny", help="random weights either way")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of torch, on each side")
+    parser.add_argument("--trl-micro-batches", type=int, default=1, help="where TRL cannot train on a step at once")
     parser.add_argument("--json", help="write the results to this file as well")
     return parser.parse_args()
 
@@ -109,7 +111,8 @@ def compare(setting: Setting, tick: Any) -> Result:
         images = make_images(Path(folder), setting)
         with contextlib.ExitStack() as stack:
             sides = {side: stack.enter_context(running(side, setting, images, Path(folder))) for side in SIDES}
-            costs: Costs = [hear(sides, side) for side in SIDES][0]
+            costs: dict[str, Costs] = {side: hear(sides, side) for side in SIDES}
+            assert costs["mmrl"] == costs["trl"], "the sides do not run the same model"
             for _ in range(setting.steps + 1):
                 for side in SIDES:
                     tick(f"{setting.vision_tokens} vision tokens, {setting.group} completions: {side}")
@@ -127,7 +130,7 @@ def compare(setting: Setting, tick: Any) -> Result:
     assert mine.vision_tokens == rows * setting.vision_tokens, mine
     assert mine.completion_tokens == rows * setting.new_tokens, mine
     repeated, unique = count(
-        costs,
+        costs["mmrl"],
         prompt_tokens=mine.prompt_tokens // rows,
         prompts=setting.prompts,
         group=setting.group,
@@ -195,8 +198,9 @@ def table(results: list[Result]) -> Table:
         view.add_column(name, justify="right")
     for result in results:
         setting, (low, high) = result.setting, result.spread
-        ratios = (f"[bold]{result.ratio:.1f}[/] ({low:.1f}-{high:.1f})", f"{result.cpu_ratio:.1f}", f"{result.bound:.1f}")
-        view.add_row(str(setting.vision_tokens), str(setting.group), "mmrl", *cells(result.mmrl, result.unique), *ratios)
+        ratios = [f"{result.ratio:.1f} ({low:.1f}-{high:.1f})", f"{result.cpu_ratio:.1f}", f"{result.bound:.1f}"]
+        work = [str(setting.vision_tokens), str(setting.group)]
+        view.add_row(*work, "mmrl", *cells(result.mmrl, result.unique), *ratios)
         view.add_row("", "", "TRL", *cells(result.trl, result.repeated), end_section=True)
     return view
 

@@ -1,11 +1,12 @@
 """TRL's side of the step-time benchmark: its GRPOTrainer as its documentation would have it for speed.
 
-The whole step is one batch, generation and training in the same one; no vLLM, no gradient checkpointing, no reference
+The whole step is generated and, where it fits, trained in one batch; no vLLM, no gradient checkpointing, no reference
 model (beta = 0), nothing logged. The subclass only starts and stops the clock.
 """
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ def reward(completions: list[Any], **_: Any) -> list[float]:
 def work(connection: Any, setting: Setting, images: list[Path], folder: Path) -> None:
     """The process: sends the model's costs, reports `Step`s, then the parts of the model that training changed."""
     warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
     model, processor = make(setting)
 
     import datasets
@@ -45,8 +47,10 @@ def work(connection: Any, setting: Setting, images: list[Path], folder: Path) ->
             return completion_ids, logprobs
 
         def _prepare_inputs(self, batch: Any) -> Any:
+            generated = watch.seconds["generation"]
             inputs = super()._prepare_inputs(batch)
-            self.training_since = now()
+            if watch.seconds["generation"] > generated:  # the first micro-batch of a step
+                self.training_since = now()
             return inputs
 
     class Report(TrainerCallback):
@@ -66,8 +70,8 @@ def work(connection: Any, setting: Setting, images: list[Path], folder: Path) ->
         ).cast_column("image", datasets.Image()),
         args=GRPOConfig(
             output_dir=str(folder / "trl"),
-            per_device_train_batch_size=rows,
-            gradient_accumulation_steps=1,
+            per_device_train_batch_size=rows // setting.trl_micro_batches,
+            gradient_accumulation_steps=setting.trl_micro_batches,
             num_generations=setting.group,
             max_completion_length=setting.new_tokens,
             generation_kwargs={"suppress_tokens": undrawable(model, processor)},

@@ -36,6 +36,8 @@ class Setting:
     model: str
     """`tiny` or `qwen2.5-vl-3b`."""
     threads: int
+    trl_micro_batches: int = 1
+    """Parts in which TRL trains on a step, where a whole one does not fit."""
 
 
 @dataclass
@@ -46,16 +48,16 @@ class Step:
     cpu: float
     """CPU seconds of the process: what the step costs however busy the machine is."""
     generation: float
+    """Prefill, vision tower included, and decoding."""
     training: float
+    """Log-probs, backward pass, clipping, optimizer."""
+    other: float
+    """Reading and encoding images, decoding text, reward, records."""
     prompt_tokens: int
     completion_tokens: int
     vision_tokens: int
     memory: int
     """Bytes the process has grown by at its peak since the model was made: resident on a CPU, allocated on a GPU."""
-
-    @property
-    def other(self) -> float:
-        return self.wall - self.generation - self.training
 
 
 @dataclass
@@ -89,7 +91,7 @@ class Stopwatch:
         generation, training = self.seconds["generation"], self.seconds["training"]
         grown = peak_memory() - self.memory_before
         counts = (prompt_tokens, completion_tokens, vision_tokens)
-        self.connection.send(Step(wall, cpu, generation, training, *counts, memory=grown))
+        self.connection.send(Step(wall, cpu, generation, training, wall - generation - training, *counts, memory=grown))
         self.steps -= 1
         if self.steps:
             self.wait()
@@ -128,8 +130,8 @@ def make(setting: Setting) -> tuple[Any, Any]:
     return make_3b(processor.tokenizer), processor
 
 
-def make_3b(tokenizer: Any) -> Any:
-    """The shape of Qwen2.5-VL-3B in bfloat16, on the GPU. Its prompts are written with the tiny model's tokenizer."""
+def make_3b(tokenizer: Any, device: str = "cuda") -> Any:
+    """The shape of Qwen2.5-VL-3B in bfloat16. Its prompts are written with the tiny model's tokenizer."""
     import torch
     import transformers as hf
 
@@ -148,12 +150,10 @@ def make_3b(tokenizer: Any) -> Any:
     }
     vision = {"hidden_size": 1280, "intermediate_size": 3420, "depth": 32, "num_heads": 16, "out_hidden_size": 2048}
     vision |= {"window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31], "patch_size": 14, "tokens_per_second": 2}
-    ids = {
-        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
-        for name, token in (("image", "image_pad"), ("video", "video_pad"), ("vision_start", "vision_start"), ("vision_end", "vision_end"))
-    }  # fmt: skip
+    names = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
+    ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in names.items()}
     config = hf.Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
-    with torch.device("cuda"):
+    with torch.device(device):
         torch.manual_seed(0)
         model = hf.Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.pad_token_id]

@@ -66,24 +66,23 @@ def make_gui_cold_start(
     noise: float = NOISE,
     scale: Scale = "tiny",
     sizes: Sequence[Size] | None = None,
+    elements: tuple[int, int] = (3, 5),
 ) -> dict[str, Path]:
     """Draw screens and write `cold_start.jsonl`: `count` chats of `supervised_rows`, with their PNGs."""
     out = Path(out)
-    rows = supervised_rows(out, count=count, seed=seed, noise=noise, sizes=sizes or SIZES[scale])
+    screens = _screens(out, "cold_start", count, seed, sizes or SIZES[scale], elements)
+    rows = supervised_rows(screens, noise=noise)
     return {"cold_start": write_samples(out / "cold_start.jsonl", rows)}
 
 
-def supervised_rows(
-    out: Path, *, count: int, seed: int, noise: float, sizes: Sequence[Size]
-) -> Iterator[dict[str, Any]]:
-    """Chats with dense supervision, the screens written under `out`: four to eight questions and answers each.
+def supervised_rows(screens: Iterator[Screen], *, noise: float) -> Iterator[dict[str, Any]]:
+    """Chats with dense supervision: one question and answer for every element of a screen, in random order.
 
-    Every element is asked for at least once, in random order. Three kinds of question (`ask`), clicks most often.
+    Three kinds of question (`ask`), clicks most often. No element is asked for twice, or a model could copy its
+    earlier answer instead of looking.
     """
-    for index, rng, image, theme, elements in _screens(out, "cold_start", count, seed, sizes):
-        turns = rng.randint(max(4, len(elements)), max(8, len(elements)))
-        asked = elements + rng.choices(elements, k=turns - len(elements))
-        rng.shuffle(asked)
+    for index, rng, image, theme, elements in screens:
+        asked = rng.sample(elements, len(elements))
         messages: list[dict[str, Any]] = []
         for turn, element in enumerate(asked):
             question, answer = ask(rng, element, noise=noise, size=image["size"])
@@ -140,14 +139,16 @@ def _clicks(screens: Iterator[Screen], split: str, scale: Scale, coordinates: st
         }  # fmt: skip
 
 
-def _screens(out: Path, split: str, count: int, seed: int, sizes: Sequence[Size]) -> Iterator[Screen]:
+def _screens(
+    out: Path, split: str, count: int, seed: int, sizes: Sequence[Size], elements: tuple[int, int] = (3, 5)
+) -> Iterator[Screen]:
     """Draw and store `count` screens of a split; each has a generator of its own, seeded by (seed, split, index)."""
     folder = out.absolute() / split
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         rng = Random(f"gui/{seed}/{split}/{index}")
         theme = rng.choice(list(THEMES))
-        image, elements = draw_screen(rng, rng.choice(sizes), theme)
+        image, drawn = draw_screen(rng, rng.choice(sizes), theme, elements=elements)
         path = folder / f"{index:06d}.png"
         image.save(path)
-        yield index, rng, {"path": str(path), "size": image.size}, theme, elements
+        yield index, rng, {"path": str(path), "size": image.size}, theme, drawn

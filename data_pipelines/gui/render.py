@@ -37,12 +37,17 @@ SMALLEST, LARGEST = 12, 26
 """Sides of a tiny element in pixels; buttons may be up to 28 wide."""
 
 
-def draw_screen(rng: Random, size: tuple[int, int], theme: str) -> tuple[Image.Image, list[Element]]:
-    """An RGB screen of `size` (width, height) in pixels, in one of `THEMES`; the same `rng` state draws the same."""
+def draw_screen(
+    rng: Random, size: tuple[int, int], theme: str, *, elements: tuple[int, int] = (3, 5)
+) -> tuple[Image.Image, list[Element]]:
+    """An RGB screen of `size` (width, height) in pixels, in one of `THEMES`; the same `rng` state draws the same.
+
+    `elements` is the least and the largest number of elements of a tiny screen.
+    """
     if theme not in THEMES:
         raise ValueError(f"there is no theme {theme!r}; themes are {', '.join(THEMES)}.")
     if TINY[0] <= min(size) <= TINY[1]:
-        canvas = _draw_tiny(rng, size, THEMES[theme])
+        canvas = _draw_tiny(rng, size, THEMES[theme], elements)
     elif FULL[0] <= min(size) <= FULL[1]:
         canvas = draw_full(rng, size, THEMES[theme])
     else:
@@ -51,13 +56,13 @@ def draw_screen(rng: Random, size: tuple[int, int], theme: str) -> tuple[Image.I
     return canvas.image, canvas.elements
 
 
-def _draw_tiny(rng: Random, size: tuple[int, int], theme: Theme) -> Canvas:
+def _draw_tiny(rng: Random, size: tuple[int, int], theme: Theme, elements: tuple[int, int]) -> Canvas:
     canvas = Canvas(Image.new("RGB", size, theme.page))
     canvas.paint((0, 0, size[0], TINY_BAR), rectangle(theme.bar))
     for i in range(3):
         canvas.paint((2 + 4 * i, 2, 5 + 4 * i, 5), glyph("circle", ink_on(theme.bar)))
-    names = rng.sample([(colour, kind) for colour in COLOURS for kind in TINY_KINDS], 5)
-    boxes = _scatter(rng, size, [kind for _, kind in names[: rng.randint(3, 5)]])
+    names = rng.sample([(colour, kind) for colour in COLOURS for kind in TINY_KINDS], elements[1])
+    boxes = _scatter(rng, size, [kind for _, kind in names[: rng.randint(*elements)]])
     for (colour, kind), box in zip(names, boxes, strict=False):
         canvas.add(
             f"{colour} {kind}", kind, "text" if kind == "button" else "icon", (box, _shape(kind, COLOURS[colour]))

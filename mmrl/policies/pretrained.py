@@ -13,8 +13,6 @@ from mmrl.compat import declare_torchvision_operators
 from mmrl.config import ModelConfig
 from mmrl.plugins import ConfigError
 
-declare_torchvision_operators()
-
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 TINY = Path(__file__).parent.parent / "assets" / "tiny-vlm"
 ADAPTER_FILE = "adapter_config.json"
@@ -22,6 +20,7 @@ ADAPTER_FILE = "adapter_config.json"
 
 def load_pretrained(settings: ModelConfig) -> tuple[Any, Any]:
     """Model and processor from a local folder, a hub name, or `tiny` (the weights that ship with mmrl)."""
+    declare_torchvision_operators()
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 

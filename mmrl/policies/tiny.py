@@ -11,6 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from mmrl.compat import declare_torchvision_operators
+
 Family = Literal["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
 
 PATCH, MERGE = 8, 2
@@ -49,7 +51,7 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 def make_tokenizer() -> Any:
     """Byte-level BPE over the words of the project's own tasks; any text can be written in it."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import Qwen2Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     pieces = pre_tokenizers.Split(Regex(r", | ?[A-Za-z]+| ?[^\sA-Za-z]|\s"), "isolated")
@@ -67,7 +69,8 @@ def make_tokenizer() -> Any:
     tokenizer.train_from_iterator([form for word in words for form in (word, f" {word}", f"{word} ")] * 4, trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     tokenizer.add_tokens([AddedToken(number, normalized=False) for number in numbers])
-    return Qwen2Tokenizer(
+    # Not Qwen2Tokenizer, which puts its own splitting rule (digits one by one) in place of this one when loaded.
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token="<|endoftext|>"
     )
 
@@ -75,8 +78,6 @@ def make_tokenizer() -> Any:
 def make_processor(family: Family = "qwen3_vl", tokenizer: Any = None) -> Any:
     """A processor of the family with patches of 8 pixels; images keep their size if it is a multiple of 16."""
     import transformers as hf
-
-    from mmrl.compat import declare_torchvision_operators
 
     declare_torchvision_operators()
 
@@ -118,7 +119,7 @@ def make_model(family: Family = "qwen3_vl", *, tokenizer: Any, seed: int = 0, wi
         "head_dim": head,
         "max_position_embeddings": 32_768,
         "initializer_range": initializer_range,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": sections},
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": sections},
         "tie_word_embeddings": True,
     }
     vision: dict[str, Any] = {
@@ -175,6 +176,8 @@ def save_untrained(folder: Path, family: Family = "qwen3_vl", *, seed: int = 0) 
 def ship(folder: Path) -> None:
     """Put a trained model into the package as `model.path: tiny`, its weights in float16 to halve their size."""
     import torch
+
+    declare_torchvision_operators()
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     from mmrl.policies.pretrained import TINY
