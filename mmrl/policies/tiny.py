@@ -2,8 +2,8 @@
 
 `make_processor` and `make_model` build them with random weights for any family, for tests and benchmarks.
 The weights in `mmrl/assets/tiny-vlm` are the Qwen3-VL one after a cold start; `scripts/make_tiny_vlm.sh` rebuilds
-them with `mmrl sft`. (Learned position embeddings find coordinates far sooner than purely relative ones at this size,
-and the usual initializer range of 0.02 is too small at width 128.)
+them. (Learned position embeddings find coordinates far sooner than purely relative ones at this size, and the usual
+initializer range of 0.02 is too small at width 128.)
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def make_model(family: Family = "qwen3_vl", *, tokenizer: Any, seed: int = 0, wi
         "max_position_embeddings": 32_768,
         "initializer_range": initializer_range,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": sections},
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": False,
     }
     vision: dict[str, Any] = {
         "depth": 3,
@@ -157,13 +157,26 @@ def make_model(family: Family = "qwen3_vl", *, tokenizer: Any, seed: int = 0, wi
         "qwen3_vl": (hf.Qwen3VLConfig, hf.Qwen3VLForConditionalGeneration),
     }
     config_class, model_class = classes[family]
-    config = config_class(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
+    config = config_class(text_config=text, vision_config=vision, tie_word_embeddings=False, **ids)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = model_class(config)
+        rescale(model.model.language_model)
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.pad_token_id]
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model
+
+
+def rescale(language_model: Any) -> None:
+    """Embeddings of unit scale, and blocks that add less than they read: at the usual scale the first block's output
+    drowns the embeddings, and at this size training takes very long to dig them out (docs/notes.md)."""
+    import torch
+
+    with torch.no_grad():
+        language_model.embed_tokens.weight.div_(language_model.embed_tokens.weight.std())
+        for name, weight in language_model.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                weight.mul_(0.4)
 
 
 def save_untrained(folder: Path, family: Family = "qwen3_vl", *, seed: int = 0) -> None:

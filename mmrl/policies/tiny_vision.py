@@ -91,7 +91,7 @@ def prepare(samples: Sequence[Sample], processor: Any) -> tuple[Tensor, Tensor]:
 
 
 def answers_of(elements: Sequence[dict[str, Any]]) -> Tensor:
-    """int64[CELLS**2, 4]: colour, kind, x, y of the element that covers most of each cell; kind -1 where there is none."""
+    """int64[CELLS**2, 4]: colour, kind, x, y of the element that covers most of each cell; kind -1 for none."""
     answers = torch.tensor([[len(COLOURS), -1, -1, -1]] * CELLS**2)
     for cell in range(CELLS**2):
         top, left = CELL * (cell // CELLS), CELL * (cell % CELLS)
