@@ -1,6 +1,7 @@
 """The data sets `mmrl data make NAME` knows: name -> "module:function".
 
-A maker is `make(out, *, seed=0, ...) -> {split: path}`; its keyword-only parameters are its settings.
+A maker is `make(out, *, ...) -> {split: path}`; its keyword-only parameters are its settings, `seed` among them if it
+draws anything.
 """
 
 from __future__ import annotations

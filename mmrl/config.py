@@ -213,16 +213,22 @@ def find_parent(name: str, file: Path) -> Path:
     raise ConfigError(f"{file}: extends: {name} is neither beside this file nor in a folder above it.")
 
 
+SAMPLING = ("max_new_tokens", "temperature", "top_p", "top_k")
+
+
 def merge_keys(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return below | {key: merge(below[key], value) if key in below else value for key, value in above.items()}
 
 
 def merge(below: Any, above: Any) -> Any:
-    """Mappings merge key by key, but a stage of another name keeps nothing of the one below."""
+    """Mappings merge key by key, but a stage of another name keeps nothing of the one below.
+
+    Except how completions are sampled: that stands in the rollout's entry and is the policy's business.
+    """
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
     if "name" in below and above.get("name", below["name"]) != below["name"]:
-        return above
+        return {key: value for key, value in below.items() if key in SAMPLING} | above
     return merge_keys(below, above)
 
 

@@ -257,3 +257,10 @@ def test_sft_configs_are_as_strict(write):
     assert load_config(file, ["optimizer.learning_rate=3e-4"], kind=SftConfig).optimizer.learning_rate == 3e-4
     refuses(file, "batch_sise=3", message="batch_sise is not a setting.*\n.*Did you mean batch_size", kind=SftConfig)
     refuses(file, "steps=0", message="steps = 0", kind=SftConfig)
+
+
+def test_a_rollout_of_another_name_keeps_how_completions_are_sampled(tmp_path):
+    base = {"rollout": {"name": "on_policy", "max_new_tokens": 8, "temperature": 0.7, "own": 1}}
+    assert merge(base, {"rollout": {"name": "dynamic", "max_requests": 3, "temperature": 1.0}}) == {
+        "rollout": {"name": "dynamic", "max_new_tokens": 8, "temperature": 1.0, "max_requests": 3}
+    }
