@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on a laptop: a vision-language model of 1.5 M parameters learns to click by GRPO.
+# The main job on a laptop: a vision-language model of 1.4 M parameters learns to click by GRPO.
 # usage: scripts/demo.sh [key=value ...]      for example: scripts/demo.sh seed=1 steps=60
 # 2 CPU cores: about 2 minutes after installation. Result: runs/gui, its learning curve and its completions.
 set -euo pipefail

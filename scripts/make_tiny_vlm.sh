@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rebuild the weights that ship with mmrl: a Qwen3-VL of 1.5 M parameters, from random weights, in three stages: the
+# Rebuild the weights that ship with mmrl: a Qwen3-VL of 1.4 M parameters, from random weights, in three stages: the
 # vision tower learns what is where on drawn screens, the language model learns to answer questions about them, and
 # labels of which only 40 % are right make it doubt, so that reinforcement learning has something to do.
 # usage: scripts/make_tiny_vlm.sh            2 CPU cores: about 25 minutes. Result: mmrl/assets/tiny-vlm

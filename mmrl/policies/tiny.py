@@ -102,7 +102,7 @@ def make_processor(family: Family = "qwen3_vl", tokenizer: Any = None) -> Any:
 
 
 def make_model(family: Family = "qwen3_vl", *, tokenizer: Any, seed: int = 0, width: int = 128, layers: int = 3) -> Any:
-    """A model of the family with random weights, float32. About 1.5 million parameters at the default size."""
+    """A model of the family with random weights, float32. About 1.4 million parameters at the default size."""
     import torch
     import transformers as hf
 
