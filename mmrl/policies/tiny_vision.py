@@ -48,9 +48,10 @@ def pretrain(source: Path, out: Path, data: Path, *, steps: int = 2000, batch: i
         visual.pos_embed.weight.mul_(4.0)
         visual.patch_embed.proj.weight.mul_(0.5)
     generator = torch.Generator().manual_seed(0)
-    heads = torch.nn.ModuleDict(
-        {name: torch.nn.Linear(model.config.text_config.hidden_size, n) for name, n in HEADS.items()}
-    )
+    width = model.config.text_config.hidden_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        heads = torch.nn.ModuleDict({name: torch.nn.Linear(width, n) for name, n in HEADS.items()})
     parameters = [*visual.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.05)
