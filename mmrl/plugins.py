@@ -93,12 +93,16 @@ class Stage:
         """The signals it reads, declared with `@needs(...)`."""
         return tuple(getattr(self.plugin, "needs", ()))
 
-    def at(self, step: int, total: int, metrics: Mapping[str, float] | None = None) -> Callable[..., Any]:
-        """The plugin as a callable of its positional arguments, with every schedule evaluated at this step."""
-        settings = {
+    def settings_at(self, step: int, total: int, metrics: Mapping[str, float] | None = None) -> dict[str, Any]:
+        """The settings with every schedule evaluated at this step."""
+        return {
             key: value(step, total, metrics or {}) if isinstance(value, Schedule) else value
             for key, value in self.settings.items()
         }
+
+    def at(self, step: int, total: int, metrics: Mapping[str, float] | None = None) -> Callable[..., Any]:
+        """The plugin as a callable of its positional arguments, with every schedule evaluated at this step."""
+        settings = self.settings_at(step, total, metrics)
         plugin: Any = self.plugin
         if isinstance(self.plugin, type):
             instance: Any = plugin(**settings)

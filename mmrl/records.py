@@ -51,6 +51,13 @@ class Sample:
     """File and row it was read from, for error messages."""
 
     @property
+    def prompt(self) -> str:
+        """The text of the last user message: what an image reward compares with."""
+        asked = [message["content"] for message in self.messages if message.get("role") == "user"]
+        parts = asked[-1] if asked else ""
+        return parts if isinstance(parts, str) else "".join(part.get("text", "") for part in parts)
+
+    @property
     def coordinates(self) -> str:
         """The convention of the boxes and points in completions: `pixel`, `seen`, `norm1` or `norm1000`."""
         return str(self.meta.get("coordinates", "pixel"))
@@ -79,9 +86,11 @@ class Rollouts:
     mask: Tensor
     """bool[N, T], the actions that may receive loss: all of a completion, unless a stage takes some out."""
     text: list[str]
-    """N, what a text reward sees."""
+    """N, what a text reward sees; empty strings where a policy makes images or videos."""
     origin: list[str]
     """N: `policy`, `ground_truth`, `hint`, `replay`, ..."""
+    images: list[Any] | None = None
+    """N, what an image or video reward sees: a PIL image, or the list of a video's PIL frames."""
     temperature: float = 1.0
     """Temperature of the sampled distribution; log-probs are those of the same distribution."""
     logp_rollout: Tensor | None = None
@@ -92,6 +101,8 @@ class Rollouts:
     """f32[N, T], log-probs under the reference policy."""
     scores: dict[str, Tensor] = field(default_factory=dict)
     """One f32[N] per reward, raw; NaN = not applicable or failed (then `notes` says why)."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """The weight of each score in the reward, this step."""
     reward: Tensor | None = None
     """f32[N], combined; NaN = this row has no reward and stays out of its group's statistics."""
     advantage: Tensor | None = None
@@ -146,6 +157,7 @@ class Rollouts:
             length=self.length[index],
             mask=self.mask[index],
             text=[self.text[r] for r in index.tolist()],
+            images=None if self.images is None else [self.images[r] for r in index.tolist()],
             origin=[self.origin[r] for r in index.tolist()],
             logp_rollout=take(self.logp_rollout),
             logp_old=take(self.logp_old),
@@ -200,6 +212,7 @@ def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
         **listed,
         group=renumber("group", "samples"),
         prompt=renumber("prompt", "prompts"),
+        images=None if first.images is None else [image for part in parts for image in part.images or []],
         scores=join_named([part.scores for part in parts]),
         signals=join_named([part.signals for part in parts]),
     )

@@ -15,7 +15,7 @@ from rewards.parsing import Values, answer_or_text, centre, last_box, last_point
 from rewards.registry import Score, reward
 
 
-@reward(range=(0, 1), needs=("box",))
+@reward(range=(0, 1), needs=("box",), source="ScreenSpot, arXiv 2401.10935")
 def point_in_box(completion: str, sample: Sample) -> Score:
     """1 if the completion's point (or the centre of its box) lies in the target, edges included, else 0.
 
@@ -30,7 +30,7 @@ def point_in_box(completion: str, sample: Sample) -> Score:
     return Score(float(inside), parsed={"point": list(point)})
 
 
-@reward(range=(0, 1), needs=("box",))
+@reward(range=(0, 1), needs=("box",), source="mmrl")
 def point_distance(completion: str, sample: Sample, *, scale: float = 0.5) -> Score:
     """max(0, 1 - d / (scale * D)): d from the point to the target's centre, D the image's diagonal. 0 without a point.
 
@@ -47,7 +47,7 @@ def point_distance(completion: str, sample: Sample, *, scale: float = 0.5) -> Sc
     return Score(value, parsed={"point": list(point)}, why=f"{distance:.0f} px from the centre")
 
 
-@reward(range=(0, 1), needs=("box",))
+@reward(range=(0, 1), needs=("box",), source="VLM-R1, arXiv 2504.07615")
 def box_iou(completion: str, sample: Sample) -> Score:
     """Intersection over union of the completion's box with the target; 0 for a missing, empty or reversed box."""
     target = _target_box(sample)

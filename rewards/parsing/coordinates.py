@@ -1,0 +1,82 @@
+"""Points and boxes written in a text, and the conventions they are written in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from mmrl.records import Media
+from rewards.parsing.quantities import NUMBER
+
+Values = tuple[float, ...]
+
+_LIST = rf"{NUMBER}(?:\s*,\s*{NUMBER})*"
+_NUMBERS = re.compile(NUMBER)
+_BRACKETED = re.compile(rf"\(\s*{_LIST}\s*\)|\[\s*{_LIST}\s*\]")
+_POINT = re.compile(rf"\s*\(\s*{NUMBER}\s*,\s*{NUMBER}\s*\)\s*")
+
+LARGEST = 1e9
+"""No image is larger: a coordinate beyond it is no coordinate, and areas stay finite."""
+
+
+def shapes(text: str) -> list[Values]:
+    """Every point (two numbers) and box (four numbers) in brackets, in order of appearance.
+
+    `(x, y)`, `[x, y]`, `[x1, y1, x2, y2]` and, with whatever is around it, JSON such as `{"bbox_2d": [...]}`. Two
+    points joined by a comma alone, `(x1, y1),(x2, y2)`, are a box; three or more are points.
+    """
+    runs: list[list[Values]] = []
+    end = 0
+    for match in _BRACKETED.finditer(text):
+        values = tuple(float(number) for number in _NUMBERS.findall(match[0]))
+        if runs and text[end : match.start()].strip() == ",":
+            runs[-1].append(values)
+        else:
+            runs.append([values])
+        end = match.end()
+    found: list[Values] = []
+    for run in runs:
+        found += [run[0] + run[1]] if [len(values) for values in run] == [2, 2] else run
+    return [values for values in found if len(values) in (2, 4) and all(abs(value) <= LARGEST for value in values)]
+
+
+def last_point(text: str) -> Values | None:
+    """The last point (x, y) in the text; if a box comes last, its centre."""
+    found = shapes(text)
+    return centre(found[-1]) if found else None
+
+
+def last_box(text: str) -> Values | None:
+    """The last box (x1, y1, x2, y2) in the text, corners as written."""
+    return next((values for values in reversed(shapes(text)) if len(values) == 4), None)
+
+
+def centre(values: Sequence[float]) -> Values:
+    """The centre of a box; a point is its own."""
+    if len(values) == 2:
+        return tuple(values)
+    x1, y1, x2, y2 = values
+    return (x1 + x2) / 2, (y1 + y2) / 2
+
+
+def is_point(text: str) -> bool:
+    """Whether the text is one point `(x, y)` and nothing else."""
+    return _POINT.fullmatch(text) is not None
+
+
+def to_pixels(values: Sequence[float], convention: str, media: Media) -> Values:
+    """x, y, x, y, ... from a coordinate convention to pixels of the stored image.
+
+    `pixel`: stored pixels already. `seen`: pixels of the image as the model saw it. `norm1`: shares of width and
+    height. `norm1000`: thousandths of them. Raises ValueError for another convention, or `seen` before the policy has
+    encoded the sample.
+    """
+    if convention == "pixel":
+        return tuple(values)
+    extents = {"seen": media.seen, "norm1": (1, 1), "norm1000": (1000, 1000)}
+    if convention not in extents:
+        raise ValueError(f"no coordinate convention {convention!r}; there are pixel, {', '.join(extents)}")
+    extent = extents[convention]
+    if extent is None:
+        raise ValueError(f"coordinates are those of the image as seen, but nothing has encoded {media.path} yet")
+    return tuple(value * media.size[axis % 2] / extent[axis % 2] for axis, value in enumerate(values))
