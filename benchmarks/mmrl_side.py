@@ -65,7 +65,7 @@ def work(connection: Any, setting: Setting, images: list[Path], folder: Path) ->
         Config,
         where="benchmark",
     )
-    recipe = make_recipe(config, VLMPolicy.sampling, where="benchmark")
+    recipe = make_recipe(config, VLMPolicy, where="benchmark")
     policy = VLMPolicy(model, processor, settings=config.model, budget=config.data.budget)
     policy.engine.forbidden = torch.tensor(undrawable(model, processor))
     policy.engine.stops = torch.tensor([], dtype=torch.long)

@@ -78,6 +78,29 @@ def group_relative(
     return spread(relative, rollouts)
 
 
+def group_relative_each(
+    advantage: Tensor,
+    rollouts: Rollouts,
+    context: Context,
+    *,
+    std: Literal["unbiased", "population", "batch", "none"] = "unbiased",
+    eps: float = 1e-6,
+) -> Tensor:
+    """`group_relative` of every score by itself, then their weighted sum; a link that stands first.
+
+    Several rewards at the advantage level, as DanceGRPO (arXiv 2505.07818) and MixGRPO (arXiv 2507.21802) do: no
+    reward dominates by its scale. Followed by `whiten` it is GDPO (arXiv 2601.05242). A score that does not apply to a
+    row adds nothing to it; a row with a failed score stays out of the statistics of all.
+    """
+    total = torch.zeros_like(advantage)
+    failed = per_row(advantage).isnan()
+    for name, score in rollouts.scores.items():
+        values = spread(score.masked_fill(failed, float("nan")), rollouts)
+        relative = group_relative(values, rollouts, context, std=std, eps=eps)
+        total += rollouts.weights[name] * relative.nan_to_num(nan=0.0)
+    return total.masked_fill(failed[:, None], float("nan"))
+
+
 def leave_one_out(advantage: Tensor, rollouts: Rollouts, context: Context) -> Tensor:
     """r - mean of the other rows of the group, RLOO (arXiv 2402.14740). 0 for a group of one."""
     reward, group = per_row(advantage), rollouts.group

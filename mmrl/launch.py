@@ -35,7 +35,7 @@ def run_training(config_file: str, overrides: Sequence[str], *, resume: bool, co
     folder = Path(config.runs) / config.name
     samples = read_samples(config.data.train)
     held_out = read_samples(config.data.test) if config.evaluate.every and config.data.test else []
-    recipe = make_recipe(config, VLMPolicy.sampling, where=config_file)
+    recipe = make_recipe(config, VLMPolicy, where=config_file)
     recipe.check_signals(VLMPolicy.provides, where=config_file)
     check_targets(recipe.rewards, [*samples, *held_out])
     policy = VLMPolicy.load(config.model, config.data.budget)
@@ -48,6 +48,8 @@ def run_training(config_file: str, overrides: Sequence[str], *, resume: bool, co
     except BaseException as error:
         run.writer.event("failed", error=f"{type(error).__name__}: {error}")
         raise
+    finally:
+        recipe.rewards.close()
     run.writer.event("finished", steps=config.steps)
     console.print(summary(folder))
     return folder
@@ -66,12 +68,15 @@ def run_evaluation(
         )
     config: Config = load_config(where)
     path = str(model_of(folder)) if (folder / layout.CONFIG).is_file() else target
-    recipe = make_recipe(config, VLMPolicy.sampling, where=where)
+    recipe = make_recipe(config, VLMPolicy, where=where)
     samples = read_samples(data)
     check_targets(recipe.rewards, samples)
     policy = load_trained(path, config)
     check_prompts(policy, samples, console)
-    return evaluate(policy, recipe.rewards, samples, settings, recipe.sampling, seed=config.seed)
+    try:
+        return evaluate(policy, recipe.rewards, samples, settings, recipe.sampling, seed=config.seed)
+    finally:
+        recipe.rewards.close()
 
 
 def load_trained(path: str, config: Config) -> VLMPolicy:
@@ -109,7 +114,7 @@ def check_prompts(policy: VLMPolicy, samples: Sequence[Sample], console: Console
 def check_for_training(samples: Sequence[Sample], config_file: str, console: Console) -> None:
     """`mmrl data check --config`: targets against the rewards, and every prompt against the budget."""
     config: Config = load_config(config_file)
-    check_targets(make_recipe(config, VLMPolicy.sampling, where=config_file).rewards, samples)
+    check_targets(make_recipe(config, VLMPolicy, where=config_file).rewards, samples)
     check_prompts(VLMPolicy.load(config.model, config.data.budget), samples, console)
 
 

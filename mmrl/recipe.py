@@ -10,8 +10,8 @@ from mmrl.config import Config
 from mmrl.plugins import ConfigError, Stage, build, check_settings, settings_of
 from mmrl.registry import ADVANTAGES, LOSSES, ROLLOUTS, SAMPLERS
 from mmrl.schedules import Schedule, as_schedule
-from mmrl.stages import Sampler
-from rewards.scoring import Rewards
+from mmrl.stages import Policy, Sampler
+from rewards.scoring import Rewards, check_reads
 
 if TYPE_CHECKING:
     from mmrl.losses import Aggregate
@@ -73,14 +73,16 @@ class Recipe:
                 )
 
 
-def make_recipe(config: Config, sampling: type, *, where: str) -> Recipe:
-    """Resolve and check every stage. `sampling` is the policy's `Sampling`; `where` the config file, for messages."""
+def make_recipe(config: Config, policy: type[Policy], *, where: str) -> Recipe:
+    """Resolve and check every stage against the kind of policy; `where` is the config file, for messages."""
+    sampling = policy.sampling
     sampler = build(config.sampler, SAMPLERS, kind="sampler", where=f"{where}: sampler")
     own = settings_of(sampling)
     rollout = build(config.rollout, ROLLOUTS, kind="rollout", where=f"{where}: rollout", reserved=own)
     given = {key: value for key, value in config.rollout.items() if key in own}
     sampling_settings = check_settings(sampling, given, name="rollout", where=f"{where}: rollout")
     rewards = Rewards.from_config(config.rewards, where=f"{where}: rewards", max_failed=config.max_failed_rewards)
+    check_reads(rewards, policy.makes, where=where)
     advantages = [
         build(spec, ADVANTAGES, kind="advantage stage", where=f"{where}: advantages.{i}")
         for i, spec in enumerate(config.advantages)

@@ -14,6 +14,7 @@ ADVANTAGES = {
     name: f"mmrl.advantages:{name}"
     for name in (
         "group_relative",
+        "group_relative_each",
         "leave_one_out",
         "length_weighted_baseline",
         "best_only",

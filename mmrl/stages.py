@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,6 +109,9 @@ class Policy(Protocol):
 
     sampling: ClassVar[type]
     """A keyword-only dataclass with the settings of `generate`; the config's `rollout` section sets them."""
+
+    makes: ClassVar[Literal["text", "image", "video"]]
+    """What a completion is, and so what rewards it can have."""
 
     @property
     def tolerance(self) -> float:

@@ -52,7 +52,8 @@ class Loaded:
             return partial(self.plugin, **settings)
         key = repr(sorted(settings.items()))
         if key not in self._built:
-            self._built[key] = self.plugin(**settings)
+            plugin: Any = self.plugin
+            self._built[key] = plugin(**settings)
         return self._built[key]
 
 

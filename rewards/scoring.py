@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmrl.plugins import ConfigError
+from mmrl.plugins import ConfigError, nearest
 from mmrl.records import Rollouts, Sample
 from mmrl.schedules import Schedule
 from rewards.calling import Outcome, describe
@@ -47,6 +47,13 @@ class Rewards:
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise ConfigError(f"{where}.{index}: a second reward named {name}; give one of them `as: other_name`.")
+            earlier = entries[index].stage.settings.get("of", ())
+            for of in [earlier] if isinstance(earlier, str) else earlier:
+                if entries[index].info.reads == "rollouts" and of not in names[:index]:
+                    raise ConfigError(
+                        f"{where}.{index}: {name} depends on the reward {of}, which must stand before it.\n"
+                        f"  {nearest(of, names[:index])}"
+                    )
         return cls(entries, max_failed)
 
     def score(self, rollouts: Rollouts, *, step: int, total: int) -> None:
@@ -117,6 +124,15 @@ class Rewards:
             failed = sum("error" in notes.get(entry.name, {}) for notes in rollouts.notes)
             metrics[f"failed/{entry.name}"] = float(failed)
         return metrics
+
+
+def check_reads(rewards: Rewards, makes: str, *, where: str) -> None:
+    """Raise `ConfigError` for a reward that reads something else than the policy makes: text, image or video."""
+    for index, entry in enumerate(rewards.entries):
+        if entry.info.reads not in (makes, "any", "rollouts"):
+            raise ConfigError(
+                f"{where}: rewards.{index}: {entry.name} reads {entry.info.reads}, but this policy makes {makes}."
+            )
 
 
 def check_targets(rewards: Rewards, samples: Iterable[Sample], *, shown: int = 5) -> None:

@@ -13,6 +13,7 @@ from mmrl.advantages import (
     best_only,
     clip_advantage,
     group_relative,
+    group_relative_each,
     leave_one_out,
     length_weighted_baseline,
     overlong_filter,
@@ -229,3 +230,55 @@ def test_overlong_filter_edits_the_mask_only(make_rollouts, chain):
 def test_clip_advantage_bounds_both_sides_and_keeps_nan(make_rollouts, chain):
     result = chain(clip_advantage, make_rollouts([-7.0, 0.5, 7.0, NAN], [0, 0, 0, 0]), limit=2.0)
     assert result[:3].tolist() == [-2.0, 0.5, 2.0] and result[3].isnan()
+
+
+# -- several rewards -----------------------------------------------------------------------------------------------
+
+
+def two_scores(make_rollouts, first, second, weights=(1.0, 1.0), group=(0, 0, 0, 0)):
+    a, b = torch.tensor(first), torch.tensor(second)
+    reward = weights[0] * a + weights[1] * b
+    return make_rollouts(reward, list(group), scores={"a": a, "b": b}, weights={"a": weights[0], "b": weights[1]})
+
+
+def chain_start(rollouts):
+    return rollouts.reward[:, None].expand(rollouts.mask.shape).clone()
+
+
+def test_every_score_is_compared_by_itself_and_then_weighed(make_rollouts, context):
+    """The rewards of the vector `multi_reward_reward_level_sum`, at the advantage level instead."""
+    rollouts = two_scores(make_rollouts, [0.30, 0.34, 0.28, 0.31], [0.2, 0.1, 0.4, 0.3], weights=(0.7, 1.4))
+    parts = [
+        (values - values.mean()) / (values.std() + 1e-8) * weight
+        for values, weight in ((rollouts.scores["a"], 0.7), (rollouts.scores["b"], 1.4))
+    ]
+    found = group_relative_each(chain_start(rollouts), rollouts, context, eps=1e-8)
+    torch.testing.assert_close(found[:, 0], sum(parts))
+    summed = group_relative(chain_start(rollouts), rollouts, context, eps=1e-8)
+    torch.testing.assert_close(summed[:, 0], torch.tensor([-0.45443967, -1.13081467, 1.15195096, 0.433302671]))
+
+
+def test_the_scale_of_one_reward_does_not_drown_the_other(make_rollouts, context):
+    small = two_scores(make_rollouts, [0.0, 1.0, 0.0, 1.0], [3.0, 1.0, 2.0, 5.0])
+    large = two_scores(make_rollouts, [0.0, 1000.0, 0.0, 1000.0], [3.0, 1.0, 2.0, 5.0])
+    torch.testing.assert_close(
+        group_relative_each(chain_start(small), small, context),
+        group_relative_each(chain_start(large), large, context),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def test_one_reward_of_weight_one_is_the_plain_comparison(make_rollouts, context):
+    values = torch.tensor([0.0, 1.0, 0.25, 0.5])
+    rollouts = make_rollouts(values, [0, 0, 1, 1], scores={"a": values}, weights={"a": 1.0})
+    start = chain_start(rollouts)
+    assert torch.equal(group_relative_each(start, rollouts, context), group_relative(start, rollouts, context))
+
+
+def test_a_failed_row_counts_for_no_score_and_an_inapplicable_score_adds_nothing(make_rollouts, context):
+    rollouts = two_scores(make_rollouts, [0.0, 1.0, NAN, 9.0], [1.0, 3.0, 2.0, NAN])
+    rollouts.reward = torch.tensor([1.0, 4.0, 2.0, NAN])  # `a` does not apply to row 2; `b` failed on row 3
+    found = group_relative_each(chain_start(rollouts), rollouts, context, std="none")[:, 0]
+    torch.testing.assert_close(found[:3], torch.tensor([-0.5 - 1, 0.5 + 1, 0.0]))
+    assert found[3].isnan()

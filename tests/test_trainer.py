@@ -102,7 +102,7 @@ def run(place: Path, name: str, *, resume: bool = False, **changes: Any) -> Path
 def collect(place: Path, name: str, **changes: Any) -> tuple[VLMPolicy, Recipe, Rollouts, Any]:
     """Everything up to the credit of step 0, with the pieces of the trainer."""
     config: Config = load_config(recipe_file(place, name, **changes))
-    recipe = make_recipe(config, VLMPolicy.sampling, where=name)
+    recipe = make_recipe(config, VLMPolicy, where=name)
     policy = VLMPolicy.load(config.model, config.data.budget)
     samples = {sample.id: sample for sample in read_samples(config.data.train)}
     sampler = recipe.make_sampler(list(samples))

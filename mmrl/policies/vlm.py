@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -40,6 +40,7 @@ class VLMPolicy:
 
     provides: ClassVar[frozenset[str]] = frozenset({"entropy"})
     sampling: ClassVar[type] = Sampling
+    makes: ClassVar[Literal["text", "image", "video"]] = "text"
 
     def __init__(self, model: Any, processor: Any, *, settings: ModelConfig, budget: Budget) -> None:
         self.processor, self.settings, self.budget = processor, settings, budget

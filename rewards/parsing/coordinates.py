@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mmrl.records import Media
+from mmrl.records import Media, Sample
 from rewards.parsing.quantities import NUMBER
+from rewards.parsing.tags import answer_or_text
 
 Values = tuple[float, ...]
 
 _LIST = rf"{NUMBER}(?:\s*,\s*{NUMBER})*"
 _NUMBERS = re.compile(NUMBER)
 _BRACKETED = re.compile(rf"\(\s*{_LIST}\s*\)|\[\s*{_LIST}\s*\]")
-_POINT = re.compile(rf"\s*\(\s*{NUMBER}\s*,\s*{NUMBER}\s*\)\s*")
 
 LARGEST = 1e9
 """No image is larger: a coordinate beyond it is no coordinate, and areas stay finite."""
@@ -40,15 +40,21 @@ def shapes(text: str) -> list[Values]:
     return [values for values in found if len(values) in (2, 4) and all(abs(value) <= LARGEST for value in values)]
 
 
-def last_point(text: str) -> Values | None:
-    """The last point (x, y) in the text; if a box comes last, its centre."""
-    found = shapes(text)
-    return centre(found[-1]) if found else None
+def boxes(text: str) -> list[Values]:
+    """Every box (x1, y1, x2, y2) in the text, in order, corners as written."""
+    return [values for values in shapes(text) if len(values) == 4]
 
 
 def last_box(text: str) -> Values | None:
     """The last box (x1, y1, x2, y2) in the text, corners as written."""
-    return next((values for values in reversed(shapes(text)) if len(values) == 4), None)
+    found = boxes(text)
+    return found[-1] if found else None
+
+
+def last_point(text: str) -> Values | None:
+    """The last point (x, y) in the text; if a box comes last, its centre."""
+    found = shapes(text)
+    return centre(found[-1]) if found else None
 
 
 def centre(values: Sequence[float]) -> Values:
@@ -61,7 +67,39 @@ def centre(values: Sequence[float]) -> Values:
 
 def is_point(text: str) -> bool:
     """Whether the text is one point `(x, y)` and nothing else."""
-    return _POINT.fullmatch(text) is not None
+    text = text.strip()
+    alone = text.startswith("(") and _BRACKETED.fullmatch(text) is not None
+    return alone and [len(values) for values in shapes(text)] == [2]
+
+
+def answer_shape(completion: str, sample: Sample) -> Values | None:
+    """The last point or box of the completion's answer, in pixels of the stored image; None if it has none."""
+    found = shapes(answer_or_text(completion))
+    return placed(found[-1], sample) if found else None
+
+
+def answer_point(completion: str, sample: Sample) -> Values | None:
+    """The last point of the completion's answer (of a box, its centre), in pixels of the stored image."""
+    shape = answer_shape(completion, sample)
+    return None if shape is None else centre(shape)
+
+
+def answer_box(completion: str, sample: Sample) -> Values | None:
+    """The last box of the completion's answer, corners as written, in pixels of the stored image."""
+    box = last_box(answer_or_text(completion))
+    return None if box is None else placed(box, sample)
+
+
+def placed(values: Sequence[float], sample: Sample) -> Values:
+    """Coordinates in the sample's convention, in pixels of its stored image."""
+    return to_pixels(values, sample.coordinates, image_of(sample))
+
+
+def image_of(sample: Sample) -> Media:
+    """The image that coordinates are in: the sample's first medium."""
+    if not sample.media:
+        raise ValueError("the sample has no image to place coordinates in")
+    return sample.media[0]
 
 
 def to_pixels(values: Sequence[float], convention: str, media: Media) -> Values:

@@ -59,9 +59,9 @@ def test_settings_are_checked_against_the_signature():
         build({"name": "length_penalty", "limits": 3}, BUILTIN, kind="reward", where="here")
     with pytest.raises(ConfigError, match="needs limit, buffer"):
         build({"name": "length_penalty"}, BUILTIN, kind="reward", where="here")
-    with pytest.raises(ConfigError, match=r"here\.unit = 'tokens'"):
+    with pytest.raises(ConfigError, match=r"here\.unit = 'pages'"):
         build(
-            {"name": "length_penalty", "limit": 3, "buffer": 1, "unit": "tokens"}, BUILTIN, kind="reward", where="here"
+            {"name": "length_penalty", "limit": 3, "buffer": 1, "unit": "pages"}, BUILTIN, kind="reward", where="here"
         )
 
 
