@@ -1,0 +1,129 @@
+"""What holds for every reward of the zoo: it reads anything, stays in its range, and stands in the documents."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import pkgutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmrl.records import Rollouts
+from rewards import parsing
+from rewards.authoring.hostile import texts as hostile_texts
+from rewards.authoring.samples import TARGETS, own_samples, right_answers
+from rewards.calling import attempt
+from rewards.entry import Entry
+from rewards.registry import BUILTIN, Score
+
+SETTINGS = {
+    "length_penalty": {"limit": 100, "buffer": 20},
+    "cosine_length": {"of": "first", "max_length": 100},
+    "length_budget": {"budget": 100},
+    "shorter_in_group": {"of": "first"},
+    "dast": {"of": "first"},
+    "json_format": {"schema": {"type": "object"}},
+    "better_than_reference": {"scorer": {"name": "rouge"}},
+}
+ELSEWHERE = {"remote", "math_answer"}
+"""A server, and a worker process per call; `test_remote.py` and `test_quantities.py` feed them."""
+ENTRIES = {
+    name: Entry.from_config({"name": name, **SETTINGS.get(name, {})}, where=name)
+    for name, target in BUILTIN.items()
+    if name not in ELSEWHERE and ".images." not in target
+}
+FOLDER = tempfile.TemporaryDirectory()
+TARGET = {key: forms[0] for key, forms in TARGETS.items()} | {"answer": "B"}
+IMAGE, FILM = (replace(own_samples([key], Path(FOLDER.name))[0], target=TARGET) for key in ("box", "span"))
+READERS = {
+    f"{module.name}.{name}": function
+    for module in pkgutil.iter_modules(parsing.__path__)
+    for name, function in vars(importlib.import_module(f"rewards.parsing.{module.name}")).items()
+    if inspect.isfunction(function)
+    and not name.startswith("_")
+    and function.__module__.endswith(module.name)
+    and [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty] == ["text"]
+}
+PIECES = [
+    *("<answer>", "</answer>", "<think>", "</think>", "<action>", "</action>", "<glue>", "</glue>"),
+    *("[", "]", "(", ")", "{", "}", '"', "'", ",", ":", ".", "-", "%", "$", "\n", " to ", "nan", "inf", "1e999", "-0"),
+    *("12", "0.5", "3:25", "9" * 400, "٣", "\ud800", "A", "B.", "(C)", "answer is ", "'action': 'click'"),
+    *('"coordinate": ', '"start_time": "1"', "\\boxed{", "\\frac{1}{0}"),
+]
+texts = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=6)), max_size=12).map("".join)
+
+
+def check(name: str, text: str) -> None:
+    """One call with the text among others: no failure, every value finite and in the declared range."""
+    entry = ENTRIES[name]
+    low, high = entry.info.range
+    sample = FILM if "temporal" in BUILTIN[name] else IMAGE
+    group = [text, *right_answers(sample, entry.info.needs)[:1], ""]
+    calls = [[one] for one in group[:1]] if entry.info.scope == "row" else [group]
+    function = entry.reward._function(entry.stage.settings)
+    for call in calls:
+        read = rows(call, sample) if entry.info.reads == "rollouts" else call
+        for outcome in attempt(function, entry.info, read, [sample] * len(call)):
+            assert outcome is None or (isinstance(outcome, Score) and low <= outcome.value <= high), (name, outcome)
+            assert outcome is None or math.isfinite(outcome.value)
+
+
+def rows(texts: list[str], sample) -> Rollouts:
+    zeros = torch.zeros(len(texts), dtype=torch.long)
+    return Rollouts(
+        samples=[sample],
+        prompts=[None],
+        group=zeros,
+        prompt=zeros,
+        actions=torch.zeros(len(texts), 1, dtype=torch.long),
+        length=torch.tensor([len(text) + 1 for text in texts]),
+        mask=torch.ones(len(texts), 1, dtype=torch.bool),
+        text=texts,
+        origin=["policy"] * len(texts),
+        scores={"first": torch.arange(len(texts)).float() % 2},
+    )
+
+
+def test_the_readers_are_found():
+    assert {"tags.last_answer", "coordinates.shapes", "quantities.quantity", "choices.option_letter"} <= READERS.keys()
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000)
+@given(texts)
+def test_every_reader_survives_ten_thousand_texts(text):
+    for reader in READERS.values():
+        reader(text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(4))
+def test_every_reward_survives_ten_thousand_texts(part):
+    names = list(ENTRIES)[part::4]
+
+    @settings(max_examples=10_000)
+    @given(texts)
+    def survives(text):
+        for name in names:
+            check(name, text)
+
+    survives()
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_reward_survives_the_hostile_completions(name):
+    for hostile in hostile_texts():
+        check(name, hostile.text)
+
+
+def test_every_reward_stands_in_the_table_of_the_documents():
+    document = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text()
+    missing = [name for name in BUILTIN if f"| `{name}` |" not in document]
+    assert not missing, "run: python benchmarks/reward_speed.py --write"
