@@ -42,12 +42,13 @@ class Loaded:
     ) -> list[Outcome]:
         """Score the completions of one call; a failure is an outcome, never an exception."""
         try:
-            function = self._function(settings)
+            function = self.bind(settings)
         except Exception as error:
             return [error] * len(completions)
         return attempt(function, self.info, completions, samples)
 
-    def _function(self, settings: Mapping[str, Any]) -> Callable[..., Any]:
+    def bind(self, settings: Mapping[str, Any]) -> Callable[..., Any]:
+        """The reward as a callable of its positional arguments; a class is built here, with what it loads."""
         if not inspect.isclass(self.plugin):
             return partial(self.plugin, **settings)
         key = repr(sorted(settings.items()))
@@ -141,15 +142,27 @@ class Entry:
         settings = self.stage.settings_at(step, total)
         calls = self.calls(rollouts)
         asked = [(self._read(rollouts, rows), [rollouts.sample_of(row) for row in rows]) for rows in calls]
-        if self.timeout is None:
-            results = [self.reward.attempt(settings, completions, samples) for completions, samples in asked]
-        else:
-            results = self._workers().attempt_all(settings, asked)
+        results = self.attempt_all(settings, asked)
         return {
             row: self._cut(outcome)
             for rows, outcomes in zip(calls, results, strict=True)
             for row, outcome in zip(rows, outcomes, strict=True)
         }
+
+    def attempt_all(
+        self, settings: Mapping[str, Any], calls: Sequence[tuple[Any, Sequence[Sample]]]
+    ) -> list[list[Outcome]]:
+        """The outcomes of every call, (completions, samples) each: in this process, or with a timeout in workers."""
+        if self.timeout is None:
+            return [self.reward.attempt(settings, completions, samples) for completions, samples in calls]
+        return self._workers().attempt_all(settings, calls)
+
+    def load(self, settings: Mapping[str, Any]) -> None:
+        """Load now what the first call would load; raises what that raises."""
+        if self.timeout is not None:
+            self._workers().start(settings)
+        elif inspect.isclass(self.reward.plugin):
+            self.reward.bind(settings)
 
     def _read(self, rollouts: Rollouts, rows: list[int]) -> Any:
         """What the reward reads of these rows."""

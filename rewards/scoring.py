@@ -92,9 +92,13 @@ class Rewards:
         waiting = [entry for entry in self.entries if entry.waits]
         with ThreadPoolExecutor(len(waiting) or 1) as pool:
             pending = {entry.name: pool.submit(entry.outcomes, rollouts, step=step, total=total) for entry in waiting}
-            for entry in self.entries:
-                found = pending.get(entry.name)
-                yield entry, found.result() if found else entry.outcomes(rollouts, step=step, total=total)
+            try:
+                for entry in self.entries:
+                    found = pending.get(entry.name)
+                    yield entry, found.result() if found else entry.outcomes(rollouts, step=step, total=total)
+            except BaseException:
+                self.close()  # or leaving the pool would wait for calls that nobody wants any more
+                raise
 
     def close(self) -> None:
         """End the worker processes of all entries; scoring again starts new ones."""

@@ -67,7 +67,7 @@ def check(name: str, text: str) -> None:
     sample = FILM if "temporal" in BUILTIN[name] else IMAGE
     group = [text, *right_answers(sample, entry.info.needs)[:1], ""]
     calls = [[one] for one in group[:1]] if entry.info.scope == "row" else [group]
-    function = entry.reward._function(entry.stage.settings)
+    function = entry.reward.bind(entry.stage.settings)
     for call in calls:
         read = rows(call, sample) if entry.info.reads == "rollouts" else call
         for outcome in attempt(function, entry.info, read, [sample] * len(call)):
