@@ -13,6 +13,7 @@ import argparse
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -29,6 +30,7 @@ SETTINGS = {
     "json_format": {"schema": {"type": "object"}},
     "clip_score": {"model": "tiny"},
     "clip_probability": {"model": "tiny", "labels": ["a red circle", "a blue square"]},
+    "colour": {"like": "red"},
     "better_than_reference": {"scorer": {"name": "rouge"}},
 }
 ELSEWHERE = {"remote", "hps", "pickscore", "image_reward", "aesthetic"}
@@ -62,13 +64,14 @@ def speed(name: str) -> str:
     from PIL import Image
 
     from mmrl.records import Rollouts
-    from rewards.authoring.samples import own_samples, right_answers
+    from rewards.authoring.samples import TARGETS, own_samples, right_answers
     from rewards.entry import Entry
 
     entry = Entry.from_config({"name": name, **SETTINGS.get(name, {})}, where=name)
     info = entry.info
     with tempfile.TemporaryDirectory() as folder:
-        sample = own_samples(info.needs, Path(folder))[0]
+        target = {key: forms[0] for key, forms in TARGETS.items()} | {"answer": "B", "text": "open"}
+        sample = replace(own_samples(info.needs, Path(folder))[0], target=target)
         right = right_answers(sample, info.needs) or ["<think>It is there.</think><answer>(260, 160)</answer>"]
         texts = [f"Let me see, {index}. {right[index % len(right)]}" for index in range(GROUP)]
         frames = [Image.effect_noise((64, 64), 40 + index).convert("RGB") for index in range(GROUP)]

@@ -12,4 +12,5 @@ MAKERS: dict[str, str] = {
     "screenspot": "data_pipelines.gui.screenspot:make_screenspot",
     "digits": "data_pipelines.digits:make_digits",
     "digits-cold-start": "data_pipelines.digits:make_digits_cold_start",
+    "captions": "data_pipelines.captions.build:make_captions",
 }

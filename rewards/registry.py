@@ -54,7 +54,8 @@ BUILTIN: dict[str, str] = {
     **_in("length", "slow_thinking", "repetition"),
     **_in("images.clip", "clip_score", "clip_probability", "aesthetic"),
     **_in("images.preference", "hps", "pickscore", "image_reward"),
-    **_in("images.pixels", "jpeg_size", "brightness", "colour", "brisque", "motion"),
+    **_in("images.pixels", "jpeg_size", "brightness", "colour", "colourfulness", "motion"),
+    **_in("images.brisque", "brisque"),
     **_in("images.ocr", "ocr_text"),
     **_in("remote", "remote"),
 }

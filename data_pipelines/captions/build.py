@@ -1,0 +1,67 @@
+"""A data set of captioned pictures: prompts for a text-to-image policy, with the pictures a supervised one learns from.
+
+A row is a chat: the caption, answered by the picture. Reinforcement learning uses the caption (`sample.prompt`), and
+rewards that compare captions use the target:
+
+    {"messages": [{"role": "user", "content": "a red circle above a blue star"},
+                  {"role": "assistant", "content": [{"type": "image", "image": "train/000000.png"}]}],
+     "target": {"caption": ..., "captions": [the caption and wrong ones]},
+     "meta": {"task": "captions", "figures": [...], "relation": ..., "background": ...}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from data_pipelines.captions.render import paint
+from data_pipelines.captions.scenes import draw_description, draw_mistake, draw_scene
+from data_pipelines.dataset import write_samples
+
+CHOICES = 8
+"""Captions of `target.captions`, the right one among them."""
+
+
+def make_captions(
+    out: str | Path, *, count: int = 4096, test_count: int = 256, seed: int = 0, size: int = 64, pairs: float = 0.5
+) -> dict[str, Path]:
+    """Draw pictures of `size` x `size` pixels and write `train.jsonl` (`count` rows) and `test.jsonl` (`test_count`).
+
+    `pairs` is the share of pictures with two shapes. Returns the path per split.
+    """
+    out = Path(out)
+    if not 0 <= pairs <= 1:
+        raise ValueError(f"pairs = {pairs}; it is the share of pictures with two shapes, 0 to 1.")
+    return {
+        split: write_samples(out / f"{split}.jsonl", _rows(out, split, rows, seed, size, pairs))
+        for split, rows in (("train", count), ("test", test_count))
+    }
+
+
+def _rows(out: Path, split: str, count: int, seed: int, size: int, pairs: float) -> Iterator[dict[str, Any]]:
+    folder = out.absolute() / split
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        rng = Random(f"captions/{seed}/{split}/{index}")
+        scene = draw_scene(rng, pairs=pairs)
+        path = folder / f"{index:06d}.png"
+        paint(scene, rng, size=size).save(path)
+        said = draw_description(rng, scene)
+        captions = {said.caption}
+        while len(captions) < CHOICES:
+            captions.add(draw_mistake(rng, said).caption)
+        yield {
+            "id": f"captions-{split}-{index:06d}",
+            "messages": [
+                {"role": "user", "content": said.caption},
+                {"role": "assistant", "content": [{"type": "image", "image": str(path)}]},
+            ],
+            "target": {"caption": said.caption, "captions": sorted(captions)},
+            "meta": {
+                "task": "captions", "figures": [asdict(figure) for figure in scene.figures],
+                "relation": scene.relation, "background": scene.background,
+            },
+        }  # fmt: skip
