@@ -80,5 +80,21 @@ def _outcome(value: Any, bounds: tuple[float, float]) -> Outcome:
     return replace(score, value=number)
 
 
+class RemoteError(RuntimeError):
+    """An exception that a reward raised in another process; the text of its traceback is the `__cause__`."""
+
+    def __init__(self, kind: str, message: str, trace: str = "") -> None:
+        super().__init__(f"{kind}: {message}")
+        self.encoded = {"type": kind, "message": message, "traceback": trace}
+        self.__cause__ = RemoteTraceback(trace) if trace else None
+
+
+class RemoteTraceback(Exception):
+    """Where another process was, as text; shown above the error that it caused."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0].rstrip()}"
+
+
 def describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, RemoteError) else f"{type(error).__name__}: {error}"

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmrl.records import Media, Sample
-from rewards.calling import FLOAT32_MAX, Outcome
+from rewards.calling import FLOAT32_MAX, Outcome, RemoteError
 from rewards.registry import Score
 
 if TYPE_CHECKING:
@@ -35,22 +35,6 @@ MAX_BYTES = 2**27
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of PIL images that PNG stores without loss."""
 LONGEST_MESSAGE, LONGEST_TRACEBACK, DEEPEST = 2_000, 8_000, 20
-
-
-class RemoteError(RuntimeError):
-    """An exception that a reward raised in another process; the text of its traceback is the `__cause__`."""
-
-    def __init__(self, kind: str, message: str, trace: str = "") -> None:
-        super().__init__(f"{kind}: {message}")
-        self.encoded = {"type": kind, "message": message, "traceback": trace}
-        self.__cause__ = RemoteTraceback(trace) if trace else None
-
-
-class RemoteTraceback(Exception):
-    """Where another process was, as text; shown above the error that it caused."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0].rstrip()}"
 
 
 @dataclass(frozen=True)

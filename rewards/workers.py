@@ -21,7 +21,7 @@ from typing import Any
 
 from mmrl.records import Sample
 from rewards import wire
-from rewards.calling import Outcome
+from rewards.calling import Outcome, RemoteTraceback
 
 SETUP_LIMIT = 600.0
 """Seconds to import a reward and load its model, and to transfer a call."""
@@ -282,7 +282,7 @@ def _reason(workers: Workers, worker: _Worker, *, late: bool, code: int) -> Exce
         memory = " (out of memory?)" if code == -signal.SIGKILL else ""
         error = ChildProcessError(f"the worker process of {workers.name} {how}{memory}")
     if stack:
-        error.__cause__ = wire.RemoteTraceback(stack)
+        error.__cause__ = RemoteTraceback(stack)
     return error
 
 

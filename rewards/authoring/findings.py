@@ -18,9 +18,8 @@ from rich.text import Text
 
 from mmrl.runs.summary import clean
 from rewards.authoring.check import SLOW, Result, Trial
-from rewards.calling import Outcome, describe
+from rewards.calling import Outcome, RemoteError, describe
 from rewards.registry import Score
-from rewards.wire import RemoteError
 
 LISTED = 5
 
@@ -134,10 +133,9 @@ def _failures(trial: Trial) -> Iterator[Text]:
 
 def _said(error: Exception, file: str) -> str:
     """The error, and the last line of the reward's file that was at work."""
-    if isinstance(error, RemoteError):
-        said, trace = str(error), error.encoded["traceback"]
-    else:
-        said, trace = describe(error), "".join(traceback.format_tb(error.__traceback__))
+    remote = isinstance(error, RemoteError)
+    trace = error.encoded["traceback"] if remote else "".join(traceback.format_tb(error.__traceback__))
+    said = describe(error)
     lines = re.findall(rf'File "{re.escape(file)}", line (\d+)', trace)
     said = said if len(said) <= 200 else f"{said[:200]}..."
     return said + (f"\n  {Path(file).name}, line {lines[-1]}" if lines else "")

@@ -16,9 +16,9 @@ import torch
 from mmrl.records import Rollouts, Sample
 from rewards import Score, wire
 from rewards import remote as remote_module
+from rewards.calling import RemoteError
 from rewards.remote import remote
 from rewards.scoring import RewardFailure, Rewards
-from rewards.wire import RemoteError
 
 os.environ["NO_PROXY"] = "127.0.0.1"
 
@@ -232,7 +232,7 @@ def test_a_run_goes_on_or_stops_as_configured(garbage):
     rewards.score(rolled, step=0, total=1)
     assert rolled.reward.nan_to_num(nan=-1.0).tolist() == [2, 4, -1, -1, -1, -1]
     assert [notes.get("video", {}).get("error", "")[:36] for notes in rolled.notes] == [
-        "", "", "", "RemoteError: OSError: no GPU", *[f"ValueError: {one.url}/score"[:36]] * 2
+        "", "", "", "OSError: no GPU", *[f"ValueError: {one.url}/score"[:36]] * 2
     ]  # fmt: skip
     assert rewards.metrics(rolled) == {"score/video": 1.5, "failed/video": 3}
 

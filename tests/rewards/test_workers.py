@@ -20,8 +20,8 @@ from PIL import Image
 
 from mmrl.records import Media, Rollouts, Sample
 from rewards import Score, workers
+from rewards.calling import RemoteError
 from rewards.scoring import RewardFailure, Rewards
-from rewards.wire import RemoteError
 from rewards.workers import Workers
 
 PLUGIN = '''
@@ -282,7 +282,7 @@ def test_prints_go_to_stderr_and_stdin_is_empty(start, capfd):
 def test_an_exception_brings_its_traceback_into_the_failure_that_stops_the_run(plugin):
     with pytest.raises(RewardFailure, match="failed on 1 of 2") as stop:
         score(rollouts([["ok", "raise no area"]]), {"name": f"{plugin}:act", "timeout": 10})
-    assert "First failure: sample (id s0): RemoteError: ValueError: no area" in str(stop.value)
+    assert "First failure: sample (id s0): ValueError: no area" in str(stop.value)
     assert "raise ValueError(word)" in "".join(traceback.format_exception(stop.value))
 
 
