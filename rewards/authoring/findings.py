@@ -133,8 +133,8 @@ def _failures(trial: Trial) -> Iterator[Text]:
 
 def _said(error: Exception, file: str) -> str:
     """The error, and the last line of the reward's file that was at work."""
-    remote = isinstance(error, RemoteError)
-    trace = error.encoded["traceback"] if remote else "".join(traceback.format_tb(error.__traceback__))
+    here = "".join(traceback.format_tb(error.__traceback__))
+    trace = error.encoded["traceback"] if isinstance(error, RemoteError) else here
     said = describe(error)
     lines = re.findall(rf'File "{re.escape(file)}", line (\d+)', trace)
     said = said if len(said) <= 200 else f"{said[:200]}..."
