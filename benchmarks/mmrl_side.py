@@ -58,7 +58,7 @@ def work(connection: Any, setting: Setting, images: list[Path], folder: Path) ->
             "micro_batch_tokens": 1 << 30,
             "model": {"vision": "trained"},
             "data": {"train": "", "budget": {"max_prompt_tokens": 1 << 20, "max_pixels": 1 << 26}},
-            "rollout": {"name": "on_policy", "max_new_tokens": setting.new_tokens},
+            "sampling": {"max_new_tokens": setting.new_tokens},
             "rewards": [f"{Path(__file__).parent / 'workload.py'}:parity"],
             "optimizer": {"learning_rate": LEARNING_RATE},
         },

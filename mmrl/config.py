@@ -69,7 +69,7 @@ class LossConfig:
     """Added up; each may carry `coef` (a number or schedule, default 1) and its own `aggregate`."""
     aggregate: Literal["token_mean", "sequence_mean", "sequence_sum", "constant"] = "token_mean"
     constant_length: int | None = None
-    """For `aggregate: constant`; default rollout.max_new_tokens."""
+    """For `aggregate: constant`; default sampling.max_new_tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,9 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig
     sampler: StageSpec = field(default_factory=lambda: {"name": "shuffled"})
-    rollout: StageSpec
+    sampling: dict[str, Any] = field(default_factory=dict)
+    """How completions are made; the settings are the policy's (`mmrl methods list`), such as max_new_tokens."""
+    rollout: StageSpec = field(default_factory=lambda: {"name": "on_policy"})
     rewards: list[StageSpec]
     advantages: list[StageSpec] = field(default_factory=lambda: [{"name": "group_relative"}])
     loss: LossConfig = field(default_factory=lambda: LossConfig(terms=[{"name": "clipped"}]))
@@ -213,22 +215,16 @@ def find_parent(name: str, file: Path) -> Path:
     raise ConfigError(f"{file}: extends: {name} is neither beside this file nor in a folder above it.")
 
 
-SAMPLING = ("max_new_tokens", "temperature", "top_p", "top_k")
-
-
 def merge_keys(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return below | {key: merge(below[key], value) if key in below else value for key, value in above.items()}
 
 
 def merge(below: Any, above: Any) -> Any:
-    """Mappings merge key by key, but a stage of another name keeps nothing of the one below.
-
-    Except how completions are sampled: that stands in the rollout's entry and is the policy's business.
-    """
+    """Mappings merge key by key, but a stage of another name keeps nothing of the one below."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
     if "name" in below and above.get("name", below["name"]) != below["name"]:
-        return {key: value for key, value in below.items() if key in SAMPLING} | above
+        return above
     return merge_keys(below, above)
 
 

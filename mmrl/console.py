@@ -49,7 +49,7 @@ class StepPrinter:
         warning = (
             f"for {FLAT_STEPS} steps at least {FLAT_SHARE:.0%} of the groups had equal rewards "
             f"(now {right:.0%} all right, {wrong:.0%} all wrong); such groups teach nothing. {remedy}, "
-            "raise rollout.temperature or group_size, or draw other prompts with rollout.name=dynamic."
+            "raise sampling.temperature or group_size, or draw other prompts with rollout.name=dynamic."
         )
         self.console.print(f"[yellow]warning:[/] {warning}", highlight=False)
         return [warning]

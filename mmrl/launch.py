@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,12 +18,13 @@ from mmrl.config import Config, EvaluateConfig, ModelConfig, dump, load_config
 from mmrl.console import StepPrinter
 from mmrl.evaluation import Evaluation, evaluate
 from mmrl.plugins import ConfigError
-from mmrl.policies.vlm import VLMPolicy
+from mmrl.policies import policy_class
 from mmrl.recipe import make_recipe
 from mmrl.records import Sample
 from mmrl.runs import layout
 from mmrl.runs.run import Run, model_of
 from mmrl.runs.summary import summary
+from mmrl.stages import Policy
 from mmrl.trainer import train
 from rewards.scoring import check_targets
 
@@ -35,10 +37,11 @@ def run_training(config_file: str, overrides: Sequence[str], *, resume: bool, co
     folder = Path(config.runs) / config.name
     samples = read_samples(config.data.train)
     held_out = read_samples(config.data.test) if config.evaluate.every and config.data.test else []
-    recipe = make_recipe(config, VLMPolicy, where=config_file)
-    recipe.check_signals(VLMPolicy.provides, where=config_file)
+    kind = policy_class(config.model.path)
+    recipe = make_recipe(config, kind, where=config_file)
+    recipe.check_signals(kind.provides, where=config_file)
     check_targets(recipe.rewards, [*samples, *held_out])
-    policy = VLMPolicy.load(config.model, config.data.budget)
+    policy = kind.load(config.model, config.data.budget)
     if config.data.check == "full":
         check_prompts(policy, [*samples, *held_out], console)
     describe_run(config, policy, samples, folder, console)
@@ -68,7 +71,7 @@ def run_evaluation(
         )
     config: Config = load_config(where)
     path = str(model_of(folder)) if (folder / layout.CONFIG).is_file() else target
-    recipe = make_recipe(config, VLMPolicy, where=where)
+    recipe = make_recipe(config, policy_class(config.model.path), where=where)
     samples = read_samples(data)
     check_targets(recipe.rewards, samples)
     policy = load_trained(path, config)
@@ -79,19 +82,18 @@ def run_evaluation(
         recipe.rewards.close()
 
 
-def load_trained(path: str, config: Config) -> VLMPolicy:
-    """The model at `path`; a checkpoint of a LoRA run is put on its base model."""
-    from dataclasses import replace
-
-    if (Path(path) / "adapter_config.json").is_file():
-        policy = VLMPolicy.load(config.model, config.data.budget)
-        policy.restore(Path(path))
+def load_trained(path: str, config: Config) -> Policy:
+    """The model at `path`; a checkpoint that is no whole model (LoRA, a denoiser) is put on the run's base model."""
+    folder = Path(path)
+    if folder.is_dir() and not any((folder / whole).is_file() for whole in ("config.json", "model_index.json")):
+        policy = policy_class(config.model.path).load(config.model, config.data.budget)
+        policy.restore(folder)
         return policy
     settings: ModelConfig = replace(config.model, path=path, adapter=None)
-    return VLMPolicy.load(settings, config.data.budget)
+    return policy_class(path).load(settings, config.data.budget)
 
 
-def check_prompts(policy: VLMPolicy, samples: Sequence[Sample], console: Console) -> None:
+def check_prompts(policy: Policy, samples: Sequence[Sample], console: Console) -> None:
     """Encode every sample once, so that a broken file or an over-long prompt is found by name before training."""
 
     def problem(sample: Sample) -> str | None:
@@ -114,18 +116,18 @@ def check_prompts(policy: VLMPolicy, samples: Sequence[Sample], console: Console
 def check_for_training(samples: Sequence[Sample], config_file: str, console: Console) -> None:
     """`mmrl data check --config`: targets against the rewards, and every prompt against the budget."""
     config: Config = load_config(config_file)
-    check_targets(make_recipe(config, VLMPolicy, where=config_file).rewards, samples)
-    check_prompts(VLMPolicy.load(config.model, config.data.budget), samples, console)
+    kind = policy_class(config.model.path)
+    check_targets(make_recipe(config, kind, where=config_file).rewards, samples)
+    check_prompts(kind.load(config.model, config.data.budget), samples, console)
 
 
-def describe_run(config: Config, policy: VLMPolicy, samples: Sequence[Sample], folder: Path, console: Console) -> None:
+def describe_run(config: Config, policy: Policy, samples: Sequence[Sample], folder: Path, console: Console) -> None:
     """Everything that follows from the settings, in one line each."""
     trained = sum(parameter.numel() for _, parameter in policy.trainable())
-    total = sum(parameter.numel() for parameter in policy.model.parameters())
     rows = config.prompts_per_step * config.group_size
     epochs = config.steps * config.prompts_per_step / len(samples)
     lines = [
-        f"{config.model.path}: {trained / 1e6:,.2f} of {total / 1e6:,.2f} M parameters train on {policy.engine.device}",
+        f"{config.model.path}: {trained / 1e6:,.2f} M parameters train on {policy.device}",
         f"{config.steps} steps of {config.prompts_per_step} prompts x {config.group_size} completions = {rows} rows, "
         f"{config.optimizer.updates_per_rollout} update(s) each; {epochs:.2f} epochs of {len(samples):,} samples",
         f"run: {folder}",

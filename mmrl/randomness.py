@@ -4,11 +4,14 @@ uninterrupted one would have drawn, and the plan does not depend on the number o
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy
     import torch
+
+    from mmrl.records import Sample
 
 
 def derive(seed: int, purpose: str, *numbers: int | str) -> int:
@@ -28,3 +31,8 @@ def numpy_generator(seed: int, purpose: str, *numbers: int | str) -> numpy.rando
     import numpy
 
     return numpy.random.default_rng(derive(seed, purpose, *numbers))
+
+
+def earlier_occurrences(samples: Sequence[Sample]) -> list[int]:
+    """How often each sample stood before itself in the list, so that a sample drawn twice is completed differently."""
+    return [sum(other.id == sample.id for other in samples[:i]) for i, sample in enumerate(samples)]

@@ -75,12 +75,12 @@ class Recipe:
 
 def make_recipe(config: Config, policy: type[Policy], *, where: str) -> Recipe:
     """Resolve and check every stage against the kind of policy; `where` is the config file, for messages."""
-    sampling = policy.sampling
     sampler = build(config.sampler, SAMPLERS, kind="sampler", where=f"{where}: sampler")
-    own = settings_of(sampling)
-    rollout = build(config.rollout, ROLLOUTS, kind="rollout", where=f"{where}: rollout", reserved=own)
-    given = {key: value for key, value in config.rollout.items() if key in own}
-    sampling_settings = check_settings(sampling, given, name="rollout", where=f"{where}: rollout")
+    moved = sorted(settings_of(policy.sampling).keys() & config.rollout.keys())
+    if moved:
+        raise ConfigError(f"{where}: rollout.{moved[0]} belongs to the section `sampling`: sampling.{moved[0]}.")
+    rollout = build(config.rollout, ROLLOUTS, kind="rollout", where=f"{where}: rollout")
+    sampling = check_settings(policy.sampling, config.sampling, name="sampling", where=f"{where}: sampling")
     rewards = Rewards.from_config(config.rewards, where=f"{where}: rewards", max_failed=config.max_failed_rewards)
     check_reads(rewards, policy.makes, where=where)
     advantages = [
@@ -97,11 +97,11 @@ def make_recipe(config: Config, policy: type[Policy], *, where: str) -> Recipe:
         config=config,
         make_sampler=make_sampler,
         rollout=rollout,
-        sampling=Stage("sampling", sampling, sampling_settings),
+        sampling=Stage("sampling", policy.sampling, sampling),
         rewards=rewards,
         advantages=advantages,
         terms=terms,
-        constant_length=config.loss.constant_length or int(sampling_settings.get("max_new_tokens", 1)),
+        constant_length=config.loss.constant_length or int(sampling.get("max_new_tokens", 1)),
     )
 
 

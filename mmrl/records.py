@@ -63,6 +63,15 @@ class Sample:
         return str(self.meta.get("coordinates", "pixel"))
 
 
+@dataclass(frozen=True)
+class MicroBatch:
+    """Some rows, and of these some actions, that go through the model at once."""
+
+    rows: list[int]
+    mask: Tensor | None = None
+    """bool[n, T]; None is all actions of the rows."""
+
+
 @dataclass
 class Rollouts:
     """N completions in groups, a struct of arrays. Prompts and their pixels are stored once per group, never G times.
@@ -80,11 +89,12 @@ class Rollouts:
     prompt: Tensor
     """int64[N], row -> prompt. Rows of one prompt are adjacent, and prompts are in order."""
     actions: Tensor
-    """int64[N, T], right-padded completion tokens (VLM)."""
+    """int64[N, T], right-padded completion tokens; or f32[N, T + 1, ...], the latents around T denoising steps."""
     length: Tensor
-    """int64[N], tokens of each completion, the end-of-turn included."""
+    """int64[N], actions of each completion: tokens, the end-of-turn included, or denoising steps."""
     mask: Tensor
-    """bool[N, T], the actions that may receive loss: all of a completion, unless a stage takes some out."""
+    """bool[N, T], the actions that may receive loss: all of a completion, or the denoising steps chosen for training,
+    unless a stage takes some out."""
     text: list[str]
     """N, what a text reward sees; empty strings where a policy makes images or videos."""
     origin: list[str]
@@ -124,7 +134,7 @@ class Rollouts:
         """bool[N, T], the actions that exist: False on padding only."""
         import torch
 
-        return torch.arange(self.actions.shape[1]) < self.length[:, None]
+        return torch.arange(self.mask.shape[1]) < self.length[:, None]
 
     def sample_of(self, row: int) -> Sample:
         return self.samples[int(self.group[row])]
@@ -169,6 +179,11 @@ class Rollouts:
             notes=[self.notes[r] for r in index.tolist()],
         )
 
+    def part(self, batch: MicroBatch) -> Rollouts:
+        """The rows of a micro-batch; its mask selects the actions that are to be computed now."""
+        rows = self.select(batch.rows)
+        return rows if batch.mask is None else replace(rows, mask=rows.mask & batch.mask)
+
     def select_groups(self, groups: Sequence[int]) -> Rollouts:
         """All rows of the given groups, in the given order."""
         return self.select([row for g in groups for row in self.rows_of(g)])
@@ -181,7 +196,7 @@ def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
     first = parts[0]
     if len(parts) == 1:
         return first
-    steps = max(part.actions.shape[1] for part in parts)
+    steps = max(part.mask.shape[1] for part in parts)
 
     def widen(value: Tensor) -> Tensor:
         return torch.nn.functional.pad(value, (0, steps - value.shape[1])) if value.dim() == 2 else value

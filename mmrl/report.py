@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from mmrl.advantages import group_count, group_std
-from mmrl.records import Rollouts
+from mmrl.records import MicroBatch, Rollouts
 from rewards.scoring import Rewards
 
 
@@ -80,20 +80,22 @@ class Report:
     def term(self, name: str, value: float) -> None:
         self._sums[f"loss/{name}"] += value
 
-    def micro_batch(self, rows: Sequence[int], batch: Rollouts, logp: Tensor, loss: float) -> None:
-        """`logp` f32[n, T] are the current log-probs of `rows` of the optimizer batch."""
+    def micro_batch(self, part: MicroBatch, batch: Rollouts, logp: Tensor, loss: float) -> None:
+        """`logp` f32[n, T] are the current log-probs of a part of the optimizer batch."""
         self._sums["loss"] += loss
-        index = torch.as_tensor(rows)
+        rows, index = part.rows, torch.as_tensor(part.rows)
         made, logp = batch.made[index], logp.float().cpu()
+        if part.mask is not None:
+            made &= part.mask
         if batch.logp_old is not None:
             ratio = (logp - batch.logp_old[index])[made].exp()
             self._ratio_max = max(self._ratio_max, float((ratio - 1).abs().max()))
         if self._updates:
             return
         if self.first_logp is None:
-            self.first_logp = torch.zeros(batch.actions.shape)
-        if self.first_logp.shape == batch.actions.shape:
-            self.first_logp[index] = logp
+            self.first_logp = torch.zeros(batch.mask.shape)
+        if self.first_logp.shape == batch.mask.shape:
+            self.first_logp[index] += logp
         if batch.logp_rollout is not None:
             own = made & torch.tensor([batch.origin[row] == "policy" for row in rows])[:, None]
             gap = (logp - batch.logp_rollout[index])[own].abs()

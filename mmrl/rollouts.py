@@ -1,7 +1,6 @@
 """Where completions come from: the policy itself, or the policy until enough groups are worth learning from.
 
-Settings of sampling (`max_new_tokens`, `temperature`, ...) stand beside a rollout's own in the config; they belong to
-the policy, and `context.generate` applies them.
+The settings of sampling (`max_new_tokens`, `temperature`, ...) belong to the policy; `context.generate` applies them.
 """
 
 from __future__ import annotations

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-    from mmrl.records import Rollouts, Sample
+    from data_pipelines.media import Budget
+    from mmrl.config import ModelConfig
+    from mmrl.records import MicroBatch, Rollouts, Sample
 
 Plan = list[tuple[str, int]]
 """(sample id, number of completions) for one step."""
@@ -108,10 +111,21 @@ class Policy(Protocol):
     """Signals that `logp` can compute along the way, such as `entropy`."""
 
     sampling: ClassVar[type]
-    """A keyword-only dataclass with the settings of `generate`; the config's `rollout` section sets them."""
+    """A keyword-only dataclass with the settings of `generate`, which the config's `sampling` section sets. Its method
+    `at_temperature(t)` is the same with more or less chance; 0 is none."""
 
     makes: ClassVar[Literal["text", "image", "video"]]
     """What a completion is, and so what rewards it can have."""
+
+    @classmethod
+    def load(cls, settings: ModelConfig, budget: Budget) -> Policy: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def encode(self, sample: Sample) -> Any:
+        """What `generate` makes of a sample first; refuses what it cannot take, with the reason."""
+        ...
 
     @property
     def tolerance(self) -> float:
@@ -123,15 +137,15 @@ class Policy(Protocol):
         ...
 
     def logp(self, rows: Rollouts, *, signals: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
-        """Differentiable log-probs of the actions, f32[n, T], and the signals asked for, first dimension n."""
+        """Differentiable log-probs of the actions, f32[n, T], 0 where there is none, and the signals asked for."""
         ...
 
     def reference_logp(self, rows: Rollouts) -> Tensor:
         """f32[n, T] under the reference policy, without gradient."""
         ...
 
-    def micro_batches(self, rollouts: Rollouts, *, budget: int) -> list[list[int]]:
-        """Rows in parts that cost at most `budget` tokens each, where one row allows it."""
+    def micro_batches(self, rollouts: Rollouts, *, budget: int) -> list[MicroBatch]:
+        """Parts that cost at most `budget` tokens each, where one row (or one step of one) allows it."""
         ...
 
     def trainable(self) -> list[tuple[str, Any]]:

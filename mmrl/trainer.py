@@ -22,7 +22,7 @@ from mmrl.losses import weights
 from mmrl.optimization import learning_rate, make_optimizer, update
 from mmrl.randomness import derive
 from mmrl.recipe import Recipe, Term
-from mmrl.records import Rollouts, Sample
+from mmrl.records import MicroBatch, Rollouts, Sample
 from mmrl.report import Clock, Report, describe
 from mmrl.runs.run import Run
 from mmrl.stages import Context, Policy, Sampler
@@ -119,18 +119,18 @@ def credit(policy: Policy, recipe: Recipe, rollouts: Rollouts, context: Context)
 def fill_logp_old(policy: Policy, rollouts: Rollouts, signals: list[str], *, budget: int) -> None:
     """Log-probs of the policy that made the rollouts, by the training pass. One update per rollout needs none of this:
     its own log-probs are the old ones."""
-    rollouts.logp_old = torch.zeros(rollouts.actions.shape)
-    for rows in policy.micro_batches(rollouts, budget=budget):
-        logp, values = policy.logp(rollouts.select(rows), signals=signals)
-        rollouts.logp_old[rows] = logp.cpu()
+    rollouts.logp_old = torch.zeros(rollouts.mask.shape)
+    for batch in policy.micro_batches(rollouts, budget=budget):
+        logp, values = policy.logp(rollouts.part(batch), signals=signals)
+        rollouts.logp_old[batch.rows] += logp.cpu()
         for name, value in values.items():
-            rollouts.signals.setdefault(name, torch.zeros(rollouts.actions.shape))[rows] = value.cpu()
+            rollouts.signals.setdefault(name, torch.zeros(rollouts.mask.shape))[batch.rows] += value.cpu()
 
 
 def fill_logp_ref(policy: Policy, rollouts: Rollouts, *, budget: int) -> None:
-    rollouts.logp_ref = torch.zeros(rollouts.actions.shape)
-    for rows in policy.micro_batches(rollouts, budget=budget):
-        rollouts.logp_ref[rows] = policy.reference_logp(rollouts.select(rows)).cpu()
+    rollouts.logp_ref = torch.zeros(rollouts.mask.shape)
+    for batch in policy.micro_batches(rollouts, budget=budget):
+        rollouts.logp_ref[batch.rows] += policy.reference_logp(rollouts.part(batch)).cpu()
 
 
 def learn(policy: Policy, optimizer: torch.optim.AdamW, rollouts: Rollouts, recipe: Recipe, context: Context) -> Report:
@@ -175,34 +175,34 @@ def accumulate(policy: Policy, batch: Rollouts, recipe: Recipe, context: Context
         else:
             shares[index] = weights(batch.mask, term.aggregate, constant_length=recipe.constant_length)
     signals = sorted(recipe.loss_needs & policy.provides)
-    for rows in micro_batches:
-        part = batch.select(rows)
+    for micro_batch in micro_batches:
+        part = batch.part(micro_batch)
         logp, values = policy.logp(part, signals=signals)
         part = on_device(part, logp, values)
         loss = logp.new_zeros(())
         for index, (term, stage, coefficient) in enumerate(terms):
-            value = term_loss(term, stage, logp, part, shares[index][rows].to(logp.device))
+            value = term_loss(term, stage, logp, part, shares[index][micro_batch.rows].to(logp.device))
             report.term(term.stage.name, float(value.detach()))
             loss = loss + coefficient * value
         loss.backward()
-        report.micro_batch(rows, batch, logp.detach(), float(loss.detach()))
+        report.micro_batch(micro_batch, batch, logp.detach(), float(loss.detach()))
 
 
 def term_loss(term: Term, stage: Any, logp: Tensor, part: Rollouts, share: Tensor) -> Tensor:
     """A micro-batch's contribution to the term's value (of a group loss: to its gradient only)."""
     if term.is_group_loss:
         return (share * stage.row_score(logp, part)).sum()
-    return (share * stage(logp, part)).sum()
+    return (share * part.mask * stage(logp, part)).sum()
 
 
 @torch.no_grad()
-def row_coefficients(policy: Policy, stage: Any, batch: Rollouts, micro_batches: list[list[int]]) -> Tensor:
+def row_coefficients(policy: Policy, stage: Any, batch: Rollouts, micro_batches: list[MicroBatch]) -> Tensor:
     """f32[N], dL/ds_i of a group loss at the current policy: its scores without gradient, then one small autograd."""
     scores = torch.zeros(len(batch))
-    for rows in micro_batches:
-        part = batch.select(rows)
+    for micro_batch in micro_batches:
+        part = batch.part(micro_batch)
         logp, values = policy.logp(part)
-        scores[rows] = stage.row_score(logp, on_device(part, logp, values)).cpu()
+        scores[micro_batch.rows] = stage.row_score(logp, on_device(part, logp, values)).cpu()
     with torch.enable_grad():
         scores.requires_grad_(True)
         (coefficients,) = torch.autograd.grad(stage.group_loss(scores, batch), scores)

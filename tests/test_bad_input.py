@@ -58,7 +58,7 @@ class Workplace:
             "group_size": 2,
             "model": {"path": str(self.model)},
             "data": {"train": str(self.folder / "data.jsonl")},
-            "rollout": {"name": "on_policy", "max_new_tokens": 3},
+            "sampling": {"max_new_tokens": 3},
             "rewards": ["point_in_box"],
             **changes,
         }
@@ -91,7 +91,7 @@ def test_unknown_key(workplace):
 
 
 def test_unknown_setting_of_a_stage(workplace):
-    message = workplace.message(rollout={"name": "dynamic", "max_new_tokens": 3, "max_request": 4})
+    message = workplace.message(rollout={"name": "dynamic", "max_request": 4})
     assert "rollout.max_request is not a setting of `dynamic`" in message
     assert "Did you mean max_requests?" in message
 

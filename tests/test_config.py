@@ -85,14 +85,14 @@ def test_the_recipes_of_the_repository_load():
 
 
 def test_a_chain_of_files_merges_from_the_bottom_up(base, write):
-    write("extends: base\nsteps: 20\ndata: {budget: {fps: 4}}\nrollout: {max_new_tokens: 8}\n", "middle.yaml")
+    write("extends: base\nsteps: 20\ndata: {budget: {fps: 4}}\nrollout: {depth: 8}\n", "middle.yaml")
     top = write(
         "extends: [../middle]\nname: mine\nrewards: [tiou]\noptimizer: {schedule: cosine}\n", "deep/er/top.yaml"
     )
     config = load_config(top)
     assert (config.name, config.steps, config.group_size) == ("mine", 20, 8)
     assert (config.data.train, config.data.budget.max_pixels, config.data.budget.fps) == ("train.jsonl", 4096, 4.0)
-    assert config.rollout == {"name": "on_policy", "max_new_tokens": 8}  # settings join the stage below
+    assert config.rollout == {"name": "on_policy", "depth": 8}  # settings join the stage below
     assert config.rewards == [{"name": "tiou"}]  # lists are replaced
 
 
@@ -145,13 +145,13 @@ def test_overrides_reach_any_depth_and_lists(base):
     config = load_config(
         base,
         ["optimizer.learning_rate=1e-5", "steps=50", "rewards.0.weight=2", "loss.terms.1.coef={schedule: linear}",
-         "rewards.1=tiou", "rollout.max_new_tokens=8", "advantages=[leave_one_out]", "data.budget.fps=null",
+         "rewards.1=tiou", "sampling.max_new_tokens=8", "advantages=[leave_one_out]", "data.budget.fps=null",
          "name=run"],
     )  # fmt: skip
     assert (config.optimizer.learning_rate, config.steps, config.name) == (1e-5, 50, "run")
     assert config.rewards == [{"name": "point_in_box", "weight": 2}, {"name": "tiou"}]
     assert config.loss.terms[1] == {"name": "kl", "coef": {"schedule": "linear"}}
-    assert config.rollout == {"name": "on_policy", "max_new_tokens": 8}
+    assert (config.rollout, config.sampling) == ({"name": "on_policy"}, {"max_new_tokens": 8})
     assert config.advantages == [{"name": "leave_one_out"}] and config.data.budget.fps is None
 
 
@@ -257,10 +257,3 @@ def test_sft_configs_are_as_strict(write):
     assert load_config(file, ["optimizer.learning_rate=3e-4"], kind=SftConfig).optimizer.learning_rate == 3e-4
     refuses(file, "batch_sise=3", message="batch_sise is not a setting.*\n.*Did you mean batch_size", kind=SftConfig)
     refuses(file, "steps=0", message="steps = 0", kind=SftConfig)
-
-
-def test_a_rollout_of_another_name_keeps_how_completions_are_sampled(tmp_path):
-    base = {"rollout": {"name": "on_policy", "max_new_tokens": 8, "temperature": 0.7, "own": 1}}
-    assert merge(base, {"rollout": {"name": "dynamic", "max_requests": 3, "temperature": 1.0}}) == {
-        "rollout": {"name": "dynamic", "max_new_tokens": 8, "temperature": 1.0, "max_requests": 3}
-    }

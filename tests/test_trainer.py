@@ -85,7 +85,7 @@ def recipe_file(place: Path, name: str, **changes: Any) -> str:
         "group_size": 4,
         "model": {"path": str(place / "model"), "vision": "trained"},
         "data": {"train": str(place / "gui" / "train.jsonl")},
-        "rollout": {"name": "on_policy", "max_new_tokens": 6},
+        "sampling": {"max_new_tokens": 6},
         "rewards": [f"{place}/plugins.py:digits_in"],
         "optimizer": {"learning_rate": 1e-3},
         **changes,
@@ -211,7 +211,7 @@ def test_updates_take_whole_groups_and_every_row_once_an_epoch(place):
 
 
 def test_dynamic_sampling_keeps_groups_that_differ(place):
-    rollout = {"name": "dynamic", "max_new_tokens": 6, "max_requests": 3}
+    rollout = {"name": "dynamic", "max_requests": 3}
     _, _, rollouts, _ = collect(place, "dynamic", rollout=rollout)
     assert len(rollouts.samples) == 3
     for group in range(3):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mmrl.config import EvaluateConfig
@@ -39,7 +39,7 @@ def evaluate(
     """
     chosen = list(samples)[: settings.limit]
     at_start: Any = sampling.at(0, 1)
-    how = replace(at_start, temperature=settings.temperature)
+    how = at_start.at_temperature(settings.temperature)
     sizes = [settings.samples] * len(chosen)
     rollouts = policy.generate(chosen, sizes, how, seed=derive(seed, "evaluation"), step=0)
     rewards.score(rollouts, step=0, total=1)

@@ -16,7 +16,7 @@ This file knows the language model and the packing; media, chat templates and re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -137,6 +137,9 @@ class Sampling:
     """0 takes the likeliest token; log-probs are then those at temperature 1."""
     top_p: float = 1.0
     top_k: int = 0
+
+    def at_temperature(self, temperature: float) -> Sampling:
+        return replace(self, temperature=temperature)
 
 
 @dataclass

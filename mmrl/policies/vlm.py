@@ -26,8 +26,8 @@ from mmrl.policies.pretrained import (
     stop_tokens,
 )
 from mmrl.policies.shared_prefix import Prompt, Sampling, SharedPrefix, pad_rows
-from mmrl.randomness import torch_generator
-from mmrl.records import Rollouts, Sample
+from mmrl.randomness import earlier_occurrences, torch_generator
+from mmrl.records import MicroBatch, Rollouts, Sample
 
 MEDIA_INPUTS = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
 
@@ -58,6 +58,10 @@ class VLMPolicy:
     def load(cls, settings: ModelConfig, budget: Budget) -> VLMPolicy:
         model, processor = load_pretrained(settings)
         return cls(model, processor, settings=settings, budget=budget)
+
+    @property
+    def device(self) -> torch.device:
+        return self.engine.device
 
     # -- prompts -------------------------------------------------------------------------------------------------
 
@@ -182,7 +186,7 @@ class VLMPolicy:
                 self._reference = replace(self.engine, model=model)
             return self._score(self._reference, rows)[0]
 
-    def micro_batches(self, rollouts: Rollouts, *, budget: int) -> list[list[int]]:
+    def micro_batches(self, rollouts: Rollouts, *, budget: int) -> list[MicroBatch]:
         """Rows in parts whose packed rows, padding included, hold at most `budget` tokens.
 
         A group stays whole where it fits; a larger one is split and its prefix repeated. Long and short groups are
@@ -213,7 +217,7 @@ class VLMPolicy:
                 widest = width
             batches[-1].append(piece)
         # Rows in their original order, so that groups stay adjacent.
-        return [sorted(row for piece in batch for row in piece) for batch in batches]
+        return [MicroBatch(sorted(row for piece in batch for row in piece)) for batch in batches]
 
     @property
     def tolerance(self) -> float:
@@ -292,11 +296,6 @@ def prompt_messages(sample: Sample) -> list[dict[str, Any]]:
     while messages and messages[-1]["role"] == "assistant":
         messages.pop()
     return messages
-
-
-def earlier_occurrences(samples: Sequence[Sample]) -> list[int]:
-    """How often each sample stood before itself in the list, so that a sample drawn twice is completed differently."""
-    return [sum(other.id == sample.id for other in samples[:i]) for i, sample in enumerate(samples)]
 
 
 def text_positions(length: int) -> Tensor:
