@@ -83,6 +83,43 @@ def evaluate(
         console.print(f"completions: {out}")
 
 
+@app.command()
+def generate(
+    target: Annotated[
+        str, typer.Argument(metavar="MODEL|RUN", help="A folder with an image or video model, or a run.")
+    ],
+    prompts: Annotated[
+        list[str], typer.Argument(metavar="PROMPT...", help="What to make; key=value sets the sampling, as steps=20.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and grid.png.")] = Path("generated"),
+    count: Annotated[int, typer.Option(help="Pictures to keep of each prompt.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    best_of: Annotated[int | None, typer.Option(help="Make so many of each prompt, keep the best.")] = None,
+    reward: Annotated[
+        list[str] | None, typer.Option(help="NAME or NAME,key=value,...; repeat for a sum.", show_default=False)
+    ] = None,
+    compare: Annotated[str | None, typer.Option(help="Model or run to show beside; a run's start by default.")] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="To start from: one for all prompts, or one each.", show_default=False)
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Noise between the steps; 1 is a run's own.")] = 0.0,
+    fps: Annotated[float, typer.Option(help="Frames per second of videos.")] = 8,
+) -> None:
+    """Images or videos of prompts in files, with a grid; the best of several by any reward."""
+    from mmrl.generation import SETTING, Request
+    from mmrl.generation import generate as run
+
+    settings = [word for word in prompts if SETTING.match(word)]
+    request = Request(count=count, best_of=best_of, rewards=tuple(reward or ()), settings=tuple(settings),
+                      temperature=temperature, images=tuple(image or ()), seed=seed, fps=fps)  # fmt: skip
+    wanted = [word for word in prompts if word not in settings]
+    result = run(target, wanted, out, request, compare=compare, console=console)
+    if result.table is not None:
+        console.print(result.table)
+    for file in [*result.files, result.grid]:
+        console.print(f"{file}", highlight=False, markup=False, soft_wrap=True)
+
+
 @runs.command(name="list")
 def runs_list(folder: RunsFolder = Path("runs")) -> None:
     """All runs, newest first."""

@@ -199,7 +199,8 @@ def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
     steps = max(part.mask.shape[1] for part in parts)
 
     def widen(value: Tensor) -> Tensor:
-        return torch.nn.functional.pad(value, (0, steps - value.shape[1])) if value.dim() == 2 else value
+        short = steps - value.shape[1] if value.dim() == 2 else 0  # never negative padding, which would cut
+        return torch.nn.functional.pad(value, (0, short)) if short > 0 else value
 
     def join(values: list[Tensor | None]) -> Tensor | None:
         present = [value for value in values if value is not None]

@@ -38,7 +38,8 @@ def describe(rollouts: Rollouts, rewards: Rewards) -> dict[str, float]:
 
     `reward_std` is the mean spread within groups, the signal there is to learn from. A group of zero spread has none;
     it counts as all right when its reward is above the middle of the rewards' range, as all wrong otherwise.
-    `entropy` is estimated by the mean of -log-prob of the sampled tokens, in nats.
+    `entropy` and `tokens` are of discrete actions, whose log-probs are those of probabilities: `entropy` is estimated
+    by the mean of -log-prob of the sampled tokens, in nats. Actions that are latents have densities instead.
     """
     assert rollouts.reward is not None
     reward, group = rollouts.reward, rollouts.group
@@ -53,13 +54,15 @@ def describe(rollouts: Rollouts, rewards: Rewards) -> dict[str, float]:
     metrics["groups_zero_spread"] = float(flat.float().mean())
     metrics["groups_all_right"] = float((flat & high).float().mean())
     metrics["groups_all_wrong"] = float((flat & ~high).float().mean())
-    metrics["tokens"] = float(rollouts.length.sum())
     if "truncated" in rollouts.signals:
         metrics["truncated"] = float(rollouts.signals["truncated"].float().mean())
-    if rollouts.logp_rollout is not None:
+    discrete = not rollouts.actions.is_floating_point()
+    if discrete:
+        metrics["tokens"] = float(rollouts.length.sum())
+    if discrete and rollouts.logp_rollout is not None:
         metrics["entropy"] = float(-rollouts.logp_rollout[rollouts.made].mean())
     if rollouts.logp_ref is not None and rollouts.logp_old is not None:
-        ahead = (rollouts.logp_old - rollouts.logp_ref)[rollouts.made]
+        ahead = (rollouts.logp_old - rollouts.logp_ref)[rollouts.mask]
         metrics["kl"] = float((torch.exp(-ahead) + ahead - 1).mean())
     return metrics | rewards.metrics(rollouts)
 

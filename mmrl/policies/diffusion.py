@@ -70,6 +70,10 @@ class Denoising:
                 raise ConfigError(f"sampling.{name} = {getattr(self, name)}: at least 1.")
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"sampling.fraction = {self.fraction}: above 0, at most 1.")
+        if self.guidance < 1:
+            raise ConfigError(f"sampling.guidance = {self.guidance}: at least 1, which is none.")
+        if self.window_first < 0:
+            raise ConfigError(f"sampling.window_first = {self.window_first}: not negative.")
         if self.level < 0:
             raise ConfigError(f"sampling.level = {self.level}: not negative.")
 
@@ -89,7 +93,9 @@ class DiffusionPrompt:
 class DiffusionPolicy:
     """A diffusers pipeline that makes images and scores the steps they were made in."""
 
-    provides: ClassVar[frozenset[str]] = frozenset({"mean_shift", "step_std", "velocity_mse", "gaussian_kl"})
+    provides: ClassVar[frozenset[str]] = frozenset(
+        {"mean_shift", "step_std", "step_size", "velocity_mse", "gaussian_kl"}
+    )
     sampling: ClassVar[type] = Denoising
     makes: ClassVar[Literal["text", "image", "video"]] = "image"
 
@@ -141,6 +147,11 @@ class DiffusionPolicy:
             parts.append(trajectory)
         first = parts[0]
         mask = trained_steps(how, noisy, rows=size, seed=seed) & (torch.tensor(first.levels) > 0)
+        if how.level > 0 and not mask.any(1).all():
+            raise ConfigError(
+                f"sampling.last_step: with noise = {how.noise} the last of {how.steps} steps has no noise, and "
+                "a completion would have nothing else to train. Leave it out, or widen the window or the fraction."
+            )
         prompt = DiffusionPrompt(conditioning, self.pipeline.transition(how))
         zeros = torch.zeros(size, dtype=torch.long)
         return Rollouts(
@@ -167,6 +178,7 @@ class DiffusionPolicy:
         """Log-probs of the steps that `rows.mask` selects, f32[n, T], 0 elsewhere; and of those steps, on request,
 
         `step_std`      the standard deviation of the step
+        `step_size`     |dt|, the length of a flow's step in sigma; 1 where steps have none (DDIM)
         `mean_shift`    |mean - mean in the rollout|^2 / (2 std^2), averaged over dimensions
         `velocity_mse`  |output - output of the reference|^2, averaged
         `gaussian_kl`   |mean - mean of the reference|^2 / (2 std^2), averaged
@@ -198,6 +210,8 @@ class DiffusionPolicy:
             output = predict(pipeline, prompt.conditioning, x, timestep)
         mean, std = gauss(output)
         found = {"logp": score(prompt.transition, following, mean, std), "step_std": std}
+        if "step_size" in signals:
+            found["step_size"] = torch.ones_like(here) if prompt.transition == "ddim" else (there - here).abs()
         if "mean_shift" in signals:
             old = rows.signals["mean"][row, step].to(device)
             found["mean_shift"] = average((mean - old).square()) / (2 * std**2)

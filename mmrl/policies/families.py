@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -26,103 +27,98 @@ UNBATCHED = {"txt_ids", "img_ids"}
 """Inputs without a batch dimension (FLUX)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """One kind of pipeline."""
 
-    encode: Callable[..., Tensors]
-    """(pipeline, prompt, negative, guided) -> the pipeline's keyword arguments for it, one row each."""
-    denoiser: str = "transformer"
-    guidance: str = "guidance_scale"
-    """The argument for classifier-free guidance."""
-    distilled: str | None = None
-    """The argument for a guidance value the network receives as an input."""
+    embeddings: str
+    """What its `encode_prompt` returns, named as its arguments are; `_` for what is not one."""
+    ddim: bool = False
+    """A U-Net trained as DDPM; else a transformer trained as a rectified flow."""
+    makes: Literal["image", "video"] = "image"
+    from_image: Literal["one", "each"] | None = None
+    """Starts from a sample's image, of which it wants one, or one for each row."""
+    distilled: bool = False
+    """`guidance_scale` is an input of the network, and classifier-free guidance is `true_cfg_scale`."""
     batched: bool = False
     """Guidance runs both prompts in one batch, the negative first; else in two calls, the negative second."""
     renormalised: bool = False
     """Guided outputs are scaled back to the norm of the unguided ones (Qwen-Image)."""
-    makes: Literal["image", "video"] = "image"
-    from_image: bool = False
-    """Starts from a sample's image."""
-    ddim: bool = False
     time_divisor: int = 1
     """The network receives timestep / this."""
-    text_parts: tuple[str, ...] = ("text_encoder", "tokenizer")
-    """What is not needed once prompts are encoded."""
+    packed: bool = False
+    """Latents are packed by 2 x 2 before the network sees them."""
+    multiple: int = 1
+    """The pipeline refuses other sizes, whatever its VAE could take."""
+
+    @property
+    def denoiser(self) -> str:
+        return "unet" if self.ddim else "transformer"
+
+    @property
+    def latents(self) -> str:
+        """The denoiser's name for its noisy input."""
+        return "sample" if self.ddim else "hidden_states"
+
+    @property
+    def guidance(self) -> str:
+        return "true_cfg_scale" if self.distilled else "guidance_scale"
 
 
-def named(names: str, values: Any) -> Tensors:
-    pairs = zip(names.split(), values, strict=False)
+_HUNYUAN = Family(
+    embeddings="prompt_embeds pooled_prompt_embeds prompt_attention_mask", makes="video", distilled=True, multiple=16
+)
+FAMILIES: dict[str, Family] = {
+    "StableDiffusionPipeline": Family(embeddings="prompt_embeds", ddim=True, batched=True, multiple=8),
+    "StableDiffusion3Pipeline": Family(embeddings="prompt_embeds _ pooled_prompt_embeds", batched=True),
+    "FluxPipeline": Family(
+        embeddings="prompt_embeds pooled_prompt_embeds", distilled=True, time_divisor=1000, packed=True
+    ),
+    "QwenImagePipeline": Family(
+        embeddings="prompt_embeds prompt_embeds_mask",
+        distilled=True,
+        renormalised=True,
+        time_divisor=1000,
+        packed=True,
+    ),
+    "WanPipeline": Family(embeddings="prompt_embeds", makes="video", multiple=16),
+    "WanImageToVideoPipeline": Family(embeddings="prompt_embeds", makes="video", from_image="one", multiple=16),
+    "HunyuanVideoPipeline": _HUNYUAN,
+    "HunyuanSkyreelsImageToVideoPipeline": replace(_HUNYUAN, from_image="each"),
+}
+
+
+def encode(pipe: Any, names: str, text: str) -> Tensors:
+    """One prompt, negative ones too, as the pipeline's call would encode it: its arguments, one row each."""
+    takes = inspect.signature(pipe.encode_prompt).parameters
+    length = inspect.signature(pipe.__call__).parameters.get("max_sequence_length")
+    given = {"device": pipe.device, "num_images_per_prompt": 1, "prompt_2": None, "prompt_3": None}
+    given |= {"do_classifier_free_guidance": False, "max_sequence_length": length and length.default}
+    encoded = pipe.encode_prompt(prompt=text, **{name: value for name, value in given.items() if name in takes})
+    pairs = zip(names.split(), encoded if isinstance(encoded, tuple) else (encoded,), strict=False)
     return {name: value for name, value in pairs if value is not None and name != "_"}
 
 
-def encode_sd(pipe: Any, prompt: str, negative: str, guided: bool) -> Tensors:
-    encoded = pipe.encode_prompt(prompt, pipe.device, 1, guided, negative_prompt=negative)
-    return named("prompt_embeds negative_prompt_embeds", encoded)
+@contextmanager
+def encoding_once(vae: Any) -> Iterator[None]:
+    """Inside, `vae` encodes the first thing it is given, to the mode of its distribution, and returns that forever.
 
+    Image-to-video pipelines encode the sample's image again for every row, and some draw from the distribution, so
+    that the rows of a group would have different first frames.
+    """
+    encode = vae.encode
+    kept: list[Tensor] = []
 
-def encode_sd3(pipe: Any, prompt: str, negative: str, guided: bool) -> Tensors:
-    encoded = pipe.encode_prompt(
-        prompt, None, None, do_classifier_free_guidance=guided, negative_prompt=negative, device=pipe.device
-    )
-    return named("prompt_embeds negative_prompt_embeds pooled_prompt_embeds negative_pooled_prompt_embeds", encoded)
+    def first(x: Tensor, *_: Any, **__: Any) -> Any:
+        if not kept:
+            kept.append(encode(x).latent_dist.mode())
+        return SimpleNamespace(latents=kept[0])
 
-
-def encode_flux(pipe: Any, prompt: str, negative: str, guided: bool) -> Tensors:
-    encoded = named("prompt_embeds pooled_prompt_embeds _", pipe.encode_prompt(prompt, None, device=pipe.device))
-    if guided:
-        other = pipe.encode_prompt(negative, None, device=pipe.device)
-        encoded |= named("negative_prompt_embeds negative_pooled_prompt_embeds _", other)
-    return encoded
-
-
-def encode_wan(pipe: Any, prompt: str, negative: str, guided: bool) -> Tensors:
-    encoded = pipe.encode_prompt(prompt, negative, guided, device=pipe.device)
-    return named("prompt_embeds negative_prompt_embeds", encoded)
-
-
-def encode_hunyuan(pipe: Any, prompt: str, negative: str, guided: bool) -> Tensors:
-    names = "prompt_embeds pooled_prompt_embeds prompt_attention_mask"
-    encoded = named(names, pipe.encode_prompt(prompt, device=pipe.device))
-    if guided:
-        other = named(names, pipe.encode_prompt(negative, device=pipe.device))
-        encoded |= {f"negative_{name}": value for name, value in other.items()}
-    return encoded
-
-
-def encode_qwen(pipe: Any, prompt: str, negative: str, guided: bool) -> Tensors:
-    encoded = named("prompt_embeds prompt_embeds_mask", pipe.encode_prompt(prompt, device=pipe.device))
-    if guided:
-        other = pipe.encode_prompt(negative, device=pipe.device)
-        encoded |= named("negative_prompt_embeds negative_prompt_embeds_mask", other)
-    return encoded
-
-
-_TWO = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-_THREE = (*_TWO, "text_encoder_3", "tokenizer_3")
-FAMILIES: dict[str, Family] = {
-    "StableDiffusionPipeline": Family(encode_sd, denoiser="unet", batched=True, ddim=True),
-    "StableDiffusion3Pipeline": Family(encode_sd3, batched=True, text_parts=_THREE),
-    "FluxPipeline": Family(
-        encode_flux, guidance="true_cfg_scale", distilled="guidance_scale", text_parts=_TWO, time_divisor=1000
-    ),
-    "QwenImagePipeline": Family(
-        encode_qwen, guidance="true_cfg_scale", distilled="guidance_scale", renormalised=True, time_divisor=1000
-    ),
-    "WanPipeline": Family(encode_wan, makes="video"),
-    "WanImageToVideoPipeline": Family(encode_wan, makes="video", from_image=True),
-    "HunyuanVideoPipeline": Family(
-        encode_hunyuan, guidance="true_cfg_scale", distilled="guidance_scale", makes="video", text_parts=_TWO
-    ),
-    "HunyuanSkyreelsImageToVideoPipeline": Family(
-        encode_hunyuan,
-        guidance="true_cfg_scale",
-        distilled="guidance_scale",
-        makes="video",
-        from_image=True,
-        text_parts=_TWO,
-    ),
-}
+    vae.encode = first
+    try:
+        yield
+    finally:
+        vae.encode = encode
 
 
 @dataclass(frozen=True)
@@ -161,7 +157,7 @@ def listening(denoiser: Any) -> Iterator[list[dict[str, Any]]]:
 def conditioning_of(heard: list[dict[str, Any]], pipeline: Pipeline, start: Tensor, *, guidance: float) -> Conditioning:
     """From what the denoiser was given in the first step, whose latents were `start` f32[n, C, ...]."""
     family, rows, guided = pipeline.family, len(start), guidance > 1
-    latents: Tensor = heard[0][pipeline.latents_name]
+    latents: Tensor = heard[0][family.latents]
     if guided and family.batched:
         halves = [(heard[0], slice(rows, rows + 1)), (heard[0], slice(0, 1))]
     else:
@@ -197,7 +193,7 @@ def predict(pipeline: Pipeline, conditioning: Conditioning, x: Tensor, timestep:
 
     def ask(calls: list[dict[str, Any]]) -> Tensor:
         inputs = {name: repeat(name, [call[name] for call in calls], rows) for name in calls[0]}
-        inputs[pipeline.latents_name] = torch.cat([latents] * len(calls))
+        inputs[family.latents] = torch.cat([latents] * len(calls))
         inputs["timestep"] = torch.cat([time] * len(calls))
         return pipeline.denoiser(**inputs, return_dict=False)[0]
 

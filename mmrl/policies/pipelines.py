@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,16 @@ from mmrl.compat import declare_torchvision_operators
 from mmrl.config import ModelConfig
 from mmrl.plugins import ConfigError
 from mmrl.policies.denoising import shifted_sigmas
-from mmrl.policies.families import FAMILIES, Conditioning, Tensors, conditioning_of, listening
+from mmrl.policies.families import (
+    FAMILIES,
+    Conditioning,
+    Family,
+    Tensors,
+    conditioning_of,
+    encode,
+    encoding_once,
+    listening,
+)
 from mmrl.records import Sample
 
 if TYPE_CHECKING:
@@ -30,12 +40,15 @@ LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 
 
+def location(path: str) -> str:
+    """`tiny-*` are the ones that ship with mmrl."""
+    return str(ASSETS / path) if path.startswith("tiny-") else path
+
+
 def pipeline_class(path: str) -> str | None:
-    """The class named in a pipeline's index, None for anything else; `tiny-*` are the ones that ship."""
-    index = (ASSETS / path if path.startswith("tiny-") else Path(path)) / INDEX
-    if index.is_file():
-        return str(json.loads(index.read_text())["_class_name"])
-    return None
+    """The class named in a pipeline's index, None for anything else."""
+    index = Path(location(path)) / INDEX
+    return str(json.loads(index.read_text())["_class_name"]) if index.is_file() else None
 
 
 def load_pipeline(settings: ModelConfig) -> Pipeline:
@@ -43,15 +56,40 @@ def load_pipeline(settings: ModelConfig) -> Pipeline:
     declare_torchvision_operators()
     import diffusers
 
-    path = str(ASSETS / settings.path) if settings.path.startswith("tiny-") else settings.path
-    name = pipeline_class(settings.path)
-    if name is not None and name not in FAMILIES:
-        raise ConfigError(f"model.path = {settings.path} is a {name}; supported pipelines are {', '.join(FAMILIES)}.")
+    path = location(settings.path)
+    supported(settings.path, pipeline_class(settings.path))
     device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     keep_float32 = device == "cpu" or settings.adapter is None or settings.dtype == "float32"
     dtype = torch.float32 if keep_float32 else torch.bfloat16
     pipe = diffusers.DiffusionPipeline.from_pretrained(path, torch_dtype=dtype, **absent(Path(path)))
     return Pipeline(pipe.to(device), settings)
+
+
+def supported(path: str, name: str | None) -> None:
+    if name is not None and name not in FAMILIES:
+        raise ConfigError(f"model.path = {path} is a {name}; supported pipelines are {', '.join(FAMILIES)}.")
+
+
+def recording_scheduler(pipe: Any, family: Family, path: str) -> Any:
+    """In place of the pipeline's own, with its noise schedule."""
+    from mmrl.policies.recording import RecordingDDIM, RecordingFlow
+
+    given, name = dict(pipe.scheduler.config), type(pipe.scheduler).__name__
+    is_flow = name.startswith("FlowMatch") or bool(given.get("use_flow_sigmas"))
+    if family.ddim:
+        if is_flow or "beta_start" not in given:
+            raise ConfigError(
+                f"model.path = {path}: a U-Net needs a scheduler of the DDIM kind, and this has a {name}."
+            )
+        for setting in ("clip_sample", "thresholding"):
+            if given.get(setting):
+                raise ConfigError(f"model.path = {path}: its scheduler has {setting} on, which no density allows for.")
+        return RecordingDDIM.from_config(given)
+    if not is_flow:
+        raise ConfigError(f"model.path = {path}: this pipeline needs a scheduler of a flow, and has a {name}.")
+    if "flow_shift" in given:  # UniPC, which Wan comes with
+        given = {"shift": given["flow_shift"], "num_train_timesteps": given["num_train_timesteps"]}
+    return RecordingFlow.from_config(given)
 
 
 def absent(folder: Path) -> dict[str, None]:
@@ -64,23 +102,17 @@ class Pipeline:
     """A diffusers pipeline with its recording scheduler. `denoiser` is what is trained."""
 
     def __init__(self, pipe: Any, settings: ModelConfig) -> None:
-        from mmrl.policies.recording import RecordingDDIM, RecordingFlow
-
+        supported(settings.path, type(pipe).__name__)
         self.pipe, self.settings = pipe, settings
         self.family = FAMILIES[type(pipe).__name__]
+        if pipe.config.get("boundary_ratio") is not None or pipe.config.get("expand_timesteps"):
+            raise ConfigError(f"model.path = {settings.path}: Wan 2.2 is not supported; Wan 2.1 is.")
         self.denoiser: Any = getattr(pipe, self.family.denoiser)
-        self.latents_name = "sample" if self.family.ddim else "hidden_states"
-        kind: Any = RecordingDDIM if self.family.ddim else RecordingFlow
-        given = dict(pipe.scheduler.config)
-        if "flow_shift" in given:  # UniPC, the scheduler Wan comes with
-            given = {"shift": given["flow_shift"], "num_train_timesteps": given["num_train_timesteps"]}
-        if self.family.ddim and given.get("prediction_type", "epsilon").startswith("flow"):
-            raise ConfigError(f"model.path = {settings.path}: a U-Net with a flow scheduler is not supported.")
-        self.scheduler: Any = kind.from_config(given)
+        self.scheduler = pipe.scheduler = recording_scheduler(pipe, self.family, settings.path)
         self.prediction = self.scheduler.prediction = self.scheduler.config.get("prediction_type", "epsilon")
-        pipe.scheduler = self.scheduler
         pipe.set_progress_bar_config(disable=True)
-        self._embeddings: dict[tuple[str, str, bool], Tensors] = {}
+        self._embeddings: dict[str, Tensors] = {}
+        self._released = False
         self._reference: Any = None
         self._prepare()
 
@@ -101,6 +133,9 @@ class Pipeline:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(adapter.seed)
                 self.denoiser.add_adapter(config)
+            for weights in self.denoiser.parameters():
+                if weights.requires_grad:
+                    weights.data = weights.data.float()
         if self.settings.gradient_checkpointing:
             self.denoiser.enable_gradient_checkpointing()
         vae: Any = getattr(self.pipe, "vae", None)
@@ -111,14 +146,53 @@ class Pipeline:
     def device(self) -> torch.device:
         return next(self.denoiser.parameters()).device
 
-    def embeddings(self, prompt: str, negative: str, *, guided: bool) -> Tensors:
+    def embeddings(self, prompt: str) -> Tensors:
         """The pipeline's arguments for a prompt; the text encoders see every prompt once."""
-        key = (prompt, negative, guided)
-        if key not in self._embeddings:
+        if prompt not in self._embeddings:
+            assert not self._released, f"the text encoders are released and have not seen {prompt!r}"
             with torch.no_grad():
-                encoded = self.family.encode(self.pipe, prompt, negative, guided)
-            self._embeddings[key] = {name: value.cpu() for name, value in encoded.items()}
-        return {name: value.to(self.device) for name, value in self._embeddings[key].items()}
+                encoded = encode(self.pipe, self.family.embeddings, prompt)
+            self._embeddings[prompt] = {name: value.cpu() for name, value in encoded.items()}
+        return {name: value.to(self.device) for name, value in self._embeddings[prompt].items()}
+
+    def release_text_encoders(self) -> None:
+        """Free their memory, once `embeddings` has been asked for every prompt, negative ones too."""
+        parts = [name for name in self.pipe.components if name.startswith(("text_encoder", "tokenizer"))]
+        self.pipe.register_modules(**dict.fromkeys(parts))
+        self._released = True
+
+    def check(self, how: Denoising) -> None:
+        """Refuse what a pipeline would round, ignore or misunderstand."""
+
+        def refuse(setting: str, why: str) -> None:
+            raise ConfigError(f"sampling.{setting} = {getattr(how, setting)}: {why}")
+
+        family, pipe = self.family, self.pipe
+        if family.ddim and how.noise != "constant":
+            refuse("noise", "a law of flows. A DDIM pipeline has one law, whose eta is sampling.level; leave this out.")
+        if family.ddim and how.shift is not None:
+            refuse("shift", "only flows have one, and this is a DDIM pipeline.")
+        if how.distilled_guidance is not None and not self.denoiser.config.get("guidance_embeds"):
+            refuse("distilled_guidance", "this network takes none as an input; sampling.guidance is what you want.")
+        for setting in ("width", "height"):
+            value = getattr(how, setting)
+            if value is not None and (value < 1 or value % self.size_unit):
+                refuse(setting, f"this pipeline makes multiples of {self.size_unit}.")
+        if how.frames is not None and family.makes == "image":
+            refuse("frames", "this pipeline makes images.")
+        elif how.frames is not None:
+            unit = pipe.vae_scale_factor_temporal
+            if how.frames < 1 or (how.frames - 1) % unit:
+                refuse("frames", f"this pipeline makes 1 and a multiple of {unit}, such as {1 + 4 * unit}.")
+
+    @property
+    def size_unit(self) -> int:
+        """Widths and heights are multiples of this many pixels."""
+        family, patch = self.family, getattr(self.denoiser.config, "patch_size", 1)
+        if not isinstance(patch, int):
+            patch = patch[-1]
+        scale = "vae_scale_factor_spatial" if family.makes == "video" else "vae_scale_factor"
+        return math.lcm(getattr(self.pipe, scale) * (2 if family.packed else patch), family.multiple)
 
     def make(
         self,
@@ -129,27 +203,32 @@ class Pipeline:
         noise: list[torch.Generator],
     ) -> tuple[list[Any], Trajectory, Conditioning]:
         """One image (PIL) or video (list of PIL frames) per generator, how it came about, and the constant inputs."""
+        self.check(how)
         family, rows = self.family, len(initial)
         self.scheduler.begin(self.transition(how), levels, noise, law=how.noise)
         if not family.ddim:
             self.scheduler.fixed_sigmas = None if how.shift is None else shifted_sigmas(how.steps, how.shift)
-        encoded = self.embeddings(sample.prompt, how.negative_prompt, guided=how.guidance > 1)
-        arguments: dict[str, Any] = {name: value.expand(rows, *value.shape[1:]) for name, value in encoded.items()}
+        encoded = self.embeddings(sample.prompt)
+        if how.guidance > 1:
+            negative = self.embeddings(how.negative_prompt)
+            encoded |= {f"negative_{name}": value for name, value in negative.items()}
+        # Copies, as in replay: with a stride of 0 the kernels of bfloat16 round in another way.
+        arguments: dict[str, Any] = {name: torch.cat([value] * rows) for name, value in encoded.items()}
         arguments |= {"num_inference_steps": how.steps, family.guidance: how.guidance, "generator": initial}
-        if family.distilled and how.distilled_guidance is not None:
-            arguments[family.distilled] = how.distilled_guidance
-        for name, value in (("width", how.width), ("height", how.height), ("num_frames", how.frames)):
-            if value is not None:
-                arguments[name] = value
-        if family.from_image:
-            arguments["image"] = open_image(sample.media[0].path)
-        training = self.denoiser.training
-        self.denoiser.eval()
-        try:
-            with self.autocast(), listening(self.denoiser) as heard:
-                result = self.pipe(**arguments, output_type="pil")
-        finally:
-            self.denoiser.train(training)
+        chosen: dict[str, Any] = {"width": how.width, "height": how.height, "num_frames": how.frames}
+        if family.distilled:
+            chosen["guidance_scale"] = how.distilled_guidance
+        arguments |= {name: value for name, value in chosen.items() if value is not None}
+        with contextlib.ExitStack() as stack:
+            if family.from_image:
+                image = open_image(sample.media[0].path)
+                arguments["image"] = image if family.from_image == "one" else [image] * rows
+                stack.enter_context(encoding_once(self.pipe.vae))
+            stack.enter_context(self.autocast())
+            heard = stack.enter_context(listening(self.denoiser))
+            stack.callback(self.denoiser.train, self.denoiser.training)
+            self.denoiser.eval()
+            result = self.pipe(**arguments, output_type="pil")
         trajectory = self.scheduler.trajectory
         conditioning = conditioning_of(heard, self, trajectory.latents[0], guidance=how.guidance)
         return result.frames if family.makes == "video" else result.images, trajectory, conditioning
@@ -168,8 +247,10 @@ class Pipeline:
                 self.denoiser.enable_adapters()
             return
         if self._reference is None:
-            fresh = load_pipeline(self.settings)
-            self._reference = fresh.denoiser.requires_grad_(False).eval()
+            fresh = type(self.denoiser).from_pretrained(
+                location(self.settings.path), subfolder=self.family.denoiser, torch_dtype=self.denoiser.dtype
+            )
+            self._reference = fresh.to(self.device).requires_grad_(False).eval()
         trained, self.denoiser = self.denoiser, self._reference
         try:
             yield

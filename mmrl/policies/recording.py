@@ -74,8 +74,8 @@ class Recorder:
         index, record = len(self.trajectory.levels), self.trajectory
         here, there = self.place(index)
         level = self.pending[index]
-        if self.law == "flow_grpo":
-            level = flow_grpo_scale(level, here, self.place(index + 1)[0] if here == 1 else here)
+        if self.transition == "flow_sde" and self.law == "flow_grpo":
+            level = flow_grpo_scale(level, here if here < 1 - 1e-6 else 1.0, there)
         rows = x.shape[0]
 
         def each(value: float) -> Tensor:

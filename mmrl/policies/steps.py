@@ -27,17 +27,18 @@ def noisy_steps(how: Denoising, *, seed: int, step: int) -> list[int]:
     windows shrink and run empty there). `start`: the first ones.
     """
     usable = list(range(how.steps if how.last_step else how.steps - 1))
-    if how.window == "all":
-        size = len(usable)
-    else:
+    if not usable:
+        raise ConfigError("sampling.steps = 1 trains nothing: set sampling.last_step to train the last step as well.")
+    size = len(usable)
+    if how.window != "all":
         end = how.steps if how.window_last is None else how.window_last
         usable = [index for index in usable if how.window_first <= index < end]
         size = how.window_size
-    if not 1 <= size <= len(usable):
-        raise ConfigError(
-            f"sampling: a window of {size} among {len(usable)} usable denoising steps (of steps = {how.steps}, between "
-            f"window_first and window_last, the last step {'' if how.last_step else 'not '}included) trains nothing."
-        )
+        if size > len(usable):
+            raise ConfigError(
+                f"sampling.window_size = {size}: only {len(usable)} of {how.steps} steps are between window_first = "
+                f"{how.window_first} and window_last = {end}, the last step {'' if how.last_step else 'not '}included."
+            )
     places = range(0, len(usable) - size + 1, how.window_stride if how.window == "progressive" else 1)
     place = 0
     if how.window == "random":

@@ -4,7 +4,7 @@
     metrics.jsonl                          one line per step, flat; a number that is not finite is null
     events.jsonl                           {"time": Unix seconds, "kind": ..., "rank": ..., ...}
     rollouts/step-000012.<rank>.parquet    one row per completion, `SCHEMA`
-    media/<SHA-256>.<ext>                  every image and video once
+    media/<SHA-256>.<ext>                  every image and video once, those of the prompts and those that were made
     checkpoints/step-000100/               see `checkpoints.py`
 
 Imports no torch: tensors are only asked for their lists.
@@ -42,7 +42,8 @@ _VIDEOS = {".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg"}
 MEDIA_SUFFIXES = frozenset(_IMAGES | _VIDEOS)
 """What may be copied into a run directory. SVG and HTML are not among them: a browser would run their scripts."""
 
-VERSION = 1
+VERSION = 2
+"""2 added `made`; before it, `logp_old` was the mean over all actions."""
 _VERSION_KEY = b"mmrl.schema"
 _JSON_COLUMNS = ("messages", "target", "meta", "scores", "notes")
 
@@ -71,13 +72,14 @@ SCHEMA = pa.schema(
         ("target", pa.string()),  # JSON
         ("meta", pa.string()),  # JSON
         ("coordinates", pa.string()),
-        ("completion", pa.string()),
-        ("tokens", pa.int64()),  # the end-of-turn included
-        ("truncated", pa.bool_()),
+        ("completion", pa.string()),  # empty where an image or a video was made
+        ("made", pa.string()),  # the image or video, relative to the run directory; null = a text was made
+        ("tokens", pa.int64()),  # actions: tokens, the end-of-turn included, or denoising steps
+        ("truncated", pa.bool_()),  # null = cannot be
         ("reward", pa.float64()),  # null = this completion has none
         ("scores", pa.string()),  # JSON: reward name -> number, null = not applicable or failed
         ("advantage", pa.float64()),  # mean over the actions that may receive loss
-        ("logp_old", pa.float64()),  # mean over all actions
+        ("logp_old", pa.float64()),  # the same
         ("notes", pa.string()),  # JSON: reward name -> what it wants shown
     ],
     metadata={_VERSION_KEY: str(VERSION)},
@@ -99,8 +101,16 @@ def to_json(value: Any) -> str:
     return json.dumps(_plain(value), ensure_ascii=False)
 
 
-def to_table(rollouts: Rollouts, *, step: int, rank: int, media_file: Callable[[Media], str | None]) -> pa.Table:
-    """One row per completion. `media_file` gives the path of a media's copy, relative to the run directory.
+def to_table(
+    rollouts: Rollouts,
+    *,
+    step: int,
+    rank: int,
+    media_file: Callable[[Media], str | None],
+    made_file: Callable[[Any], str],
+) -> pa.Table:
+    """One row per completion. `media_file` gives the path of a media's copy, relative to the run directory, and
+    `made_file` that of a picture, one of `rollouts.images`.
 
     Prompts repeat G times in the table and are stored once: Parquet keeps a dictionary per column.
     """
@@ -108,8 +118,9 @@ def to_table(rollouts: Rollouts, *, step: int, rank: int, media_file: Callable[[
     count = len(rollouts)
     reward = _numbers(rollouts.reward, count)
     advantage = _numbers(_row_means(rollouts.advantage, rollouts.mask), count)
-    logp_old = _numbers(_row_means(rollouts.logp_old, rollouts.made), count)
+    logp_old = _numbers(_row_means(rollouts.logp_old, rollouts.mask), count)
     truncated = _numbers(rollouts.signals.get("truncated"), count)
+    made = [None if image is None else made_file(image) for image in rollouts.images or [None] * count]
     scores = {name: _numbers(values, count) for name, values in rollouts.scores.items()}
     rows = [
         {
@@ -120,6 +131,7 @@ def to_table(rollouts: Rollouts, *, step: int, rank: int, media_file: Callable[[
             "row": row,
             "origin": rollouts.origin[row],
             "completion": _valid_text(rollouts.text[row]),
+            "made": made[row],
             "tokens": tokens,
             "truncated": None if truncated[row] is None else bool(truncated[row]),
             "reward": reward[row],
@@ -134,13 +146,17 @@ def to_table(rollouts: Rollouts, *, step: int, rank: int, media_file: Callable[[
 
 
 def from_table(table: pa.Table, *, where: Path) -> list[dict[str, Any]]:
-    """The rows of `to_table` as dicts, JSON columns decoded. ConfigError for a schema newer than this mmrl."""
+    """The rows of `to_table` as dicts, JSON columns decoded, columns that an older schema lacks None.
+
+    ConfigError for a schema newer than this mmrl.
+    """
     version = int((table.schema.metadata or {}).get(_VERSION_KEY, b"0"))
     if version > VERSION:
         raise ConfigError(f"{where} has schema {version}; this mmrl reads up to {VERSION}.\n  Install a newer mmrl.")
     decoded = {name: [json.loads(text) for text in table[name].to_pylist()] for name in _JSON_COLUMNS}
     rows = table.drop_columns(list(_JSON_COLUMNS)).to_pylist()
-    return [{**row, **{name: decoded[name][i] for name in _JSON_COLUMNS}} for i, row in enumerate(rows)]
+    absent = dict.fromkeys(SCHEMA.names)
+    return [{**absent, **row, **{name: decoded[name][i] for name in _JSON_COLUMNS}} for i, row in enumerate(rows)]
 
 
 def _describe(sample: Sample, media_file: Callable[[Media], str | None]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _panels(title: str) -> tuple[Figure, Axes, list[Axes]]:
     reward.set_ylabel("reward, mean of the step")
     for axes, heading in zip(small, ("Completion length", "Groups without spread", "Time per step"), strict=True):
         axes.set_title(heading, loc="left", fontsize=10, color=INK)
-    for axes, unit in zip(small, ("tokens", "share of groups", "seconds"), strict=True):
+    for axes, unit in zip(small, ("actions", "share of groups", "seconds"), strict=True):
         axes.set_ylabel(unit)
     small[1].yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     for axes in (reward, *small):

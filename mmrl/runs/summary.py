@@ -131,14 +131,15 @@ def _show_group(rows: list[dict[str, Any]]) -> list[Text | Table]:
     facts = Text(clean(f"target {json.dumps(first['target'], ensure_ascii=False)}  {files}".rstrip()), style="dim")
     names = list(first["scores"])
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("reward", "advantage", *names, "tokens"):
+    actions = "tokens" if all(row["made"] is None for row in rows) else "steps"
+    for name in ("reward", "advantage", *names, actions):
         table.add_column(Text(clean(name)), justify="right")
     table.add_column("completion", overflow="fold")
     for row in rows:
         tokens = f"{row['tokens']}{'…' if row['truncated'] else ''}"
         origin = "" if row["origin"] == "policy" else f"({row['origin']}) "
         numbers = (row["reward"], row["advantage"], *(row["scores"].get(name) for name in names))
-        cells = (*map(_number, numbers), tokens, clean(origin + row["completion"]))
+        cells = (*map(_number, numbers), tokens, clean(origin + (row["made"] or row["completion"])))
         table.add_row(*map(Text, cells))
     return [head, question, facts, table]
 

@@ -6,6 +6,7 @@ line stands in metrics.jsonl, which is written last.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from mmrl.pictures import Picture, encode
 from mmrl.plugins import ConfigError
 from mmrl.records import Media, Rollouts
 from mmrl.runs import layout
@@ -68,7 +70,7 @@ class RunWriter:
 
     def record(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> None:
         """Keep this rank's completions of a step and, on rank 0, its metrics."""
-        table = layout.to_table(rollouts, step=step, rank=self.rank, media_file=self._keep)
+        table = layout.to_table(rollouts, step=step, rank=self.rank, media_file=self._keep, made_file=self._keep_made)
         file = self.folder / layout.ROLLOUTS / f"{layout.step_name(step)}.{self.rank}.parquet"
         with atomic_write(file) as path:
             pq.write_table(table, path, compression="zstd")
@@ -94,6 +96,15 @@ class RunWriter:
             except FileNotFoundError:
                 self._warn_no_copy(media, "the file is gone")
                 return None
+        return f"{layout.MEDIA}/{file.name}"
+
+    def _keep_made(self, picture: Picture) -> str:
+        """Write an image or video that was made into the run, once; its path in the run directory."""
+        content, suffix = encode(picture)
+        file = self.folder / layout.MEDIA / f"{hashlib.sha256(content).hexdigest()}{suffix}"
+        if not file.exists():
+            with atomic_write(file) as path:
+                path.write_bytes(content)
         return f"{layout.MEDIA}/{file.name}"
 
     def _warn_no_copy(self, media: Media, reason: str) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,6 +49,35 @@ def make_rollouts() -> Callable[..., Rollouts]:
             reward=reward,
             advantage=torch.where(mask, torch.arange(count)[:, None].float(), torch.nan),
             signals={"truncated": torch.arange(count) % 2 == 0},
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_made() -> Callable[..., Rollouts]:
+    def make(images: list[Any]) -> Rollouts:
+        """Rollouts of a diffusion policy, one prompt: 4 denoising steps, of which the first 2 are trained."""
+        count = len(images)
+        mask = torch.zeros(count, 4, dtype=torch.bool)
+        mask[:, :2] = True
+        zeros = torch.zeros(count, dtype=torch.long)
+        return Rollouts(
+            samples=[Sample("s", ({"role": "user", "content": "a red square"},))],
+            prompts=[None],
+            group=zeros,
+            prompt=zeros,
+            actions=torch.randn(count, 5, 2, 3, 3),
+            length=torch.full((count,), 4),
+            mask=mask,
+            text=[""] * count,
+            images=images,
+            origin=["policy"] * count,
+            logp_rollout=torch.where(mask, -0.5, 0.0),
+            logp_old=torch.where(mask, -0.5, 0.0),
+            advantage=torch.arange(count)[:, None].expand(count, 4).float(),
+            reward=torch.arange(count).float(),
+            signals={"mean": torch.randn(count, 4, 2, 3, 3), "level": torch.ones(count, 4)},
         )
 
     return make

@@ -4,13 +4,14 @@ import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from mmrl.plugins import ConfigError
 from mmrl.records import Sample
 from mmrl.runs import layout
 from mmrl.runs.files import append_line
-from mmrl.runs.reader import list_runs
+from mmrl.runs.reader import list_runs, read_rollouts
 from mmrl.runs.summary import clean, runs_table, show_run, summarize, summary
 from mmrl.runs.writer import RunWriter
 
@@ -71,6 +72,13 @@ def test_completions_are_grouped_by_prompt(run: RunWriter, make_rollouts, make_m
     assert "step 0" in printed(show_run(run.folder, 0))
     with pytest.raises(ConfigError, match="no rollouts of step 3"):
         show_run(run.folder, 3)
+
+
+def test_pictures_are_shown_by_their_path(run: RunWriter, make_made):
+    run.record(0, make_made([Image.new("RGB", (8, 8), "red")]), {})
+    text = printed(show_run(run.folder))
+    assert read_rollouts(run.folder, 0)[0]["made"] in text
+    assert "steps" in text and "tokens" not in text
 
 
 def test_untrusted_text_is_shown_and_does_nothing(run: RunWriter, make_rollouts):

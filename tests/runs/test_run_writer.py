@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
+from data_pipelines.media import probe
 from mmrl.plugins import ConfigError
 from mmrl.records import Sample
 from mmrl.runs import layout
@@ -93,10 +96,57 @@ def test_files_say_their_schema_and_a_newer_one_is_refused(run: RunWriter, make_
     run.record(0, make_rollouts(), {})
     [(_, _, path)] = layout.rollout_files(run.folder)
     table = pq.read_table(path, partitioning=None)
-    assert table.schema.metadata[b"mmrl.schema"] == b"1"
-    pq.write_table(table.replace_schema_metadata({b"mmrl.schema": b"2"}), path)
+    assert table.schema.metadata[b"mmrl.schema"] == b"2"
+    pq.write_table(table.replace_schema_metadata({b"mmrl.schema": b"3"}), path)
     with pytest.raises(ConfigError, match="newer mmrl"):
         read_rollouts(run.folder, 0)
+
+
+def test_runs_from_before_pictures_were_kept_are_read(run: RunWriter, make_rollouts):
+    run.record(0, make_rollouts(), {})
+    [(_, _, path)] = layout.rollout_files(run.folder)
+    table = pq.read_table(path, partitioning=None)
+    expected = read_rollouts(run.folder, 0)
+    pq.write_table(table.drop_columns(["made"]).replace_schema_metadata({b"mmrl.schema": b"1"}), path)
+    assert read_rollouts(run.folder, 0) == expected
+    assert [row["made"] for row in expected] == [None] * 3
+
+
+def test_what_a_diffusion_policy_made_is_kept(run: RunWriter, make_made):
+    images = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "red")]
+    rollouts = make_made(images)
+    run.record(0, rollouts, {})
+    run.record(1, rollouts, {})
+    rows = read_rollouts(run.folder, 0)
+    files = [run.folder / row["made"] for row in rows]
+    assert files[0] == files[2] != files[1] and set((run.folder / "media").iterdir()) == set(files)
+    for file, image in zip(files, images, strict=True):
+        assert Image.open(file).tobytes() == image.tobytes()
+        assert file.name == f"{hashlib.sha256(file.read_bytes()).hexdigest()}.png"
+    assert [row["completion"] for row in rows] == [""] * 3
+    assert [row["tokens"] for row in rows] == [4] * 3
+    assert [row["truncated"] for row in rows] == [None] * 3
+    assert [row["logp_old"] for row in rows] == [-0.5] * 3, "the mean over the trained steps, whose log-probs there are"
+    assert [row["advantage"] for row in rows] == [0.0, 1.0, 2.0]
+
+
+def test_videos_are_kept_and_rows_without_a_picture_are_null(run: RunWriter, make_made):
+    film = [Image.new("RGB", (18, 9), colour) for colour in ("red", "lime", "blue")]
+    run.record(0, make_made([film, None]), {})
+    video, nothing = (row["made"] for row in read_rollouts(run.folder, 0))
+    assert nothing is None and video.startswith("media/") and video.endswith(".mp4")
+    assert probe(run.folder / video, "video").size == (18, 10)
+
+
+def test_a_crash_while_a_picture_is_written_leaves_none(run: RunWriter, make_made, monkeypatch):
+    monkeypatch.setattr(os, "replace", fail_to_rename)
+    with pytest.raises(OSError):
+        run.record(0, make_made([Image.new("RGB", (8, 8))]), {})
+    assert list((run.folder / "media").iterdir()) == [] and rollout_steps(run.folder) == []
+
+
+def fail_to_rename(*_):
+    raise OSError("disk full")
 
 
 def test_metrics_that_are_not_finite_are_null(run: RunWriter, make_rollouts):

@@ -1,0 +1,140 @@
+"""The methods in the loop, on tiny random pipelines: signals, on-policy ratios, what an update moves."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data_pipelines.media import Budget
+from mmrl.advantages import group_relative
+from mmrl.config import Config, ModelConfig, OptimizerConfig, parse
+from mmrl.optimization import make_optimizer
+from mmrl.policies.diffusion import Denoising, DiffusionPolicy
+from mmrl.recipe import Recipe, make_recipe
+from mmrl.records import Rollouts, Sample
+from mmrl.trainer import credit, learn
+
+BUILDERS = Path(__file__).parents[1] / "policies" / "tiny_pipelines.py"
+LOSSES: dict[str, dict[str, Any]] = {
+    "clipped": {},
+    "grpo_guard": {},
+    "gaussian_kl": {"without_dt": True},
+    "velocity_kl": {},
+    "behaviour_kl": {},
+}
+SIGNALS = ("mean_shift", "step_std", "step_size", "velocity_mse", "gaussian_kl")
+
+
+@pytest.fixture(scope="module")
+def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The folder of a tiny pipeline by name, made once."""
+    spec = importlib.util.spec_from_file_location("tiny_pipelines", BUILDERS)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("pipelines")
+
+    def path(name: str) -> Path:
+        return folder / name if (folder / name).exists() else module.save(name, folder / name)
+
+    return path
+
+
+@pytest.fixture
+def make_policy(pipelines):
+    def make(name: str) -> DiffusionPolicy:
+        settings = ModelConfig(path=str(pipelines(name)), device="cpu")
+        return DiffusionPolicy.load(settings, Budget())
+
+    return make
+
+
+def recipe_of(*terms: dict[str, Any], advantages: Any = ("group_relative",), **optimizer: Any) -> Recipe:
+    raw = {
+        "steps": 2,
+        "prompts_per_step": 2,
+        "group_size": 4,
+        "data": {"train": "none.jsonl"},
+        "rewards": ["brightness"],
+        "advantages": list(advantages),
+        "loss": {"terms": list(terms)},
+        "optimizer": {"learning_rate": 1e-3, **optimizer},
+    }
+    return make_recipe(parse(raw, Config, where="test"), DiffusionPolicy, where="test")
+
+
+def rollouts_of(policy: DiffusionPolicy, context: Any, recipe: Recipe | None = None) -> Rollouts:
+    """Two prompts of four images with rewards drawn at random, credited."""
+    samples = [Sample(name, ({"role": "user", "content": name},)) for name in ("a b", "c d")]
+    how = Denoising(steps=4, level=0.5, width=16, height=16)
+    rollouts = policy.generate(samples, [4, 4], how, seed=0, step=0)
+    rollouts.reward = torch.rand(8, generator=torch.Generator().manual_seed(0))
+    if recipe is None:
+        rollouts.advantage = group_relative(rollouts.reward[:, None].expand(rollouts.mask.shape), rollouts, context)
+    else:
+        credit(policy, recipe, rollouts, context)
+    return rollouts
+
+
+@pytest.mark.parametrize("name", ["sd", "sd3"])
+def test_signals_on_policy(make_policy, context, name):
+    policy = make_policy(name)
+    rollouts = rollouts_of(policy, context)
+    with torch.no_grad():
+        logp, signals = policy.logp(rollouts, signals=SIGNALS)
+    mask = rollouts.mask
+    torch.testing.assert_close(logp[mask], rollouts.logp_rollout[mask], atol=1e-5, rtol=1e-5)
+    for zero in ("mean_shift", "velocity_mse", "gaussian_kl"):
+        assert (signals[zero].abs() < 1e-8).all()
+    assert (signals["step_std"][mask] > 0).all()
+    lengths = -policy.pipeline.scheduler.sigmas.diff().expand(mask.shape) if name == "sd3" else torch.ones(mask.shape)
+    torch.testing.assert_close(signals["step_size"][mask], lengths[mask])
+    if name == "sd3":  # DanceGRPO's law: std = level sqrt|dt|
+        torch.testing.assert_close(signals["step_std"][mask], 0.5 * lengths[mask].sqrt())
+
+
+@pytest.mark.parametrize("name", ["sd", "sd3"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_update_by_every_loss(make_policy, context, name, loss):
+    """Terms that compare with the model before training or the behaviour policy begin at 0 and move nothing."""
+    policy = make_policy(name)
+    recipe = recipe_of({"name": loss, **LOSSES[loss]})
+    before = [parameter.detach().clone() for _, parameter in policy.trainable()]
+    optimizer = make_optimizer(policy, OptimizerConfig(learning_rate=1e-3))
+    report = learn(policy, optimizer, rollouts_of(policy, context, recipe), recipe, context).metrics()
+    moved = any(not b.equal(p) for b, (_, p) in zip(before, policy.trainable(), strict=True))
+    if loss in ("clipped", "grpo_guard"):
+        assert moved and report["grad_norm"] > 0
+    else:
+        assert report["grad_norm"] < 1e-4 and abs(report[f"loss/{loss}"]) < 1e-8
+
+
+@pytest.mark.parametrize("loss", ["gaussian_kl", "velocity_kl", "behaviour_kl"])
+def test_divergences_pull_back_what_has_moved(make_policy, context, loss):
+    policy = make_policy("sd3")
+    recipe = recipe_of({"name": loss, **LOSSES[loss]}, updates_per_rollout=2, epochs=2)
+    rollouts = rollouts_of(policy, context, recipe)
+    with policy.pipeline.reference():  # loads the copy before anything moves
+        pass
+    with torch.no_grad():
+        for _, parameter in policy.trainable():
+            parameter += 0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    optimizer = make_optimizer(policy, OptimizerConfig(learning_rate=1e-3))
+    values = [learn(policy, optimizer, rollouts, recipe, context).metrics()[f"loss/{loss}"] for _ in range(2)]
+    assert 0 < values[-1] < values[0]
+
+
+def test_only_the_best_and_worst_go_through_the_model(make_policy, context):
+    policy = make_policy("sd3")
+    recipe = recipe_of(
+        {"name": "clipped"}, advantages=["group_relative", {"name": "best_and_worst", "best": 1, "worst": 1}]
+    )
+    rollouts = rollouts_of(policy, context, recipe)
+    trained = [row for batch in policy.micro_batches(rollouts, budget=10_000) for row in batch.rows]
+    rewards = rollouts.reward.view(2, 4)
+    wanted = {g * 4 + int(row) for g in range(2) for row in (rewards[g].argmax(), rewards[g].argmin())}
+    assert sorted(trained) == sorted(wanted)
