@@ -41,6 +41,7 @@ def run_training(config_file: str, overrides: Sequence[str], *, resume: bool, co
     recipe = make_recipe(config, kind, where=config_file)
     recipe.check_signals(kind.provides, where=config_file)
     check_targets(recipe.rewards, [*samples, *held_out])
+    recipe.rewards.load()
     policy = kind.load(config.model, config.data.budget)
     if config.data.check == "full":
         check_prompts(policy, [*samples, *held_out], console)
@@ -74,6 +75,7 @@ def run_evaluation(
     recipe = make_recipe(config, policy_class(config.model.path), where=where)
     samples = read_samples(data)
     check_targets(recipe.rewards, samples)
+    recipe.rewards.load()
     policy = load_trained(path, config)
     check_prompts(policy, samples, console)
     try:

@@ -153,6 +153,8 @@ def build(
     reserved: Iterable[str] = (),
 ) -> Stage:
     """A stage from its config entry `{name: ..., setting: ...}`; `reserved` keys belong to the caller."""
+    if not spec.get("name"):
+        raise ConfigError(f"{where} has no `name`; its keys are {', '.join(map(str, spec)) or 'none'}.")
     name = spec["name"]
     plugin = load(name, registry, kind=kind, where=where)
     if not callable(plugin):

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from mmrl.records import Sample
-from rewards.parsing import Values, answer_or_text, centre, numbers
+from rewards.parsing import Values, answer_or_text, centre
 from rewards.parsing.coordinates import LARGEST, answer_box, answer_point, boxes, image_of, placed
+from rewards.parsing.quantities import last_number
 from rewards.registry import Score, reward
 
 MOST_BOXES = 256
@@ -114,12 +115,12 @@ def count(completion: str, sample: Sample, *, shape: Literal["exact", "relative"
     if shape not in ("exact", "relative"):
         raise ValueError(f"shape is exact or relative; found {shape!r}")
     target = _target_count(sample)
-    found = numbers(answer_or_text(completion))
-    if not found:
+    found = last_number(answer_or_text(completion))
+    if found is None:
         return Score(0.0, why="no number in the completion")
-    off = abs(found[-1] - target)
+    off = abs(found - target)
     value = float(off == 0) if shape == "exact" else max(0.0, 1 - off / max(target, 1))
-    return Score(value, parsed=found[-1])
+    return Score(value, parsed=found)
 
 
 def iou(a: Sequence[float], b: Sequence[float]) -> float:

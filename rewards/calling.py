@@ -34,6 +34,8 @@ def attempt(
     """
     try:
         return _ask(function, info, completions, samples)
+    except SystemExit as error:
+        return [RuntimeError(f"called exit({error.code!r})")] * len(completions)
     except Exception as error:
         return [error] * len(completions)
 
@@ -72,7 +74,10 @@ def _outcome(value: Any, bounds: tuple[float, float]) -> Outcome:
     score = value if isinstance(value, Score) else Score(value)
     if not isinstance(score.value, SupportsFloat):
         return TypeError(f"returned {reprlib.repr(score.value)}, which is not a number")
-    number = float(score.value)
+    try:
+        number = float(score.value)
+    except (OverflowError, TypeError, ValueError) as error:
+        return ValueError(f"returned {reprlib.repr(score.value)}, which is no number for float(): {error}")
     if not abs(number) <= FLOAT32_MAX:
         return ValueError(f"returned {number}, which is not finite in float32")
     if not bounds[0] <= number <= bounds[1]:

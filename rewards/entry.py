@@ -80,6 +80,8 @@ class Entry:
 
     @classmethod
     def from_config(cls, spec: Mapping[str, Any], *, where: str) -> Entry:
+        if not spec.get("name"):
+            raise ConfigError(f"{where} has no `name`; its keys are {', '.join(map(str, spec)) or 'none'}.")
         reward = Loaded(str(spec["name"]), form=spec.get("form"), where=where)
         given = {key: value for key, value in spec.items() if key != "name" and key not in RESERVED}
         settings = check_settings(reward.plugin, given, name=reward.name, where=where, reserved=RESERVED)
@@ -95,10 +97,19 @@ class Entry:
             raise ConfigError(f"{where}.timeout is a positive number of seconds; found {timeout!r}.")
         if not isinstance(workers, int) or workers < 1:
             raise ConfigError(f"{where}.workers is a number of processes, at least 1; found {workers!r}.")
+        if "workers" in spec and timeout is None:
+            raise ConfigError(f"{where}.workers needs a `timeout` in seconds per call.")
+        low, high = reward.info.range
+        threshold = spec.get("threshold")
+        if threshold is not None and not low < threshold <= high:
+            raise ConfigError(f"{where}.threshold = {threshold}: {reward.name} lies between {low:g} and {high:g}.")
+        name = str(spec.get("as", reward.info.name))
+        if not name.strip() or "/" in name:
+            raise ConfigError(f"{where}.as = {name!r}: a name without a slash.")
         if reward.info.reads == "rollouts" and timeout is not None:
             raise ConfigError(f"{where}: {reward.name} reads rollouts, so it cannot run in worker processes.")
         return cls(
-            name=str(spec.get("as", reward.info.name)),
+            name=name,
             reward=reward,
             stage=Stage(reward.name, reward.plugin, settings),
             weight=_weight(spec.get("weight", 1.0), where=f"{where}.weight"),
@@ -158,11 +169,13 @@ class Entry:
         return self._workers().attempt_all(settings, calls)
 
     def load(self, settings: Mapping[str, Any]) -> None:
-        """Load now what the first call would load; raises what that raises."""
+        """Load now what the first call would load: models, workers, connections. Raises what that raises."""
         if self.timeout is not None:
             self._workers().start(settings)
         elif inspect.isclass(self.reward.plugin):
-            self.reward.bind(settings)
+            ping = getattr(self.reward.bind(settings), "ping", None)
+            if ping is not None:
+                ping()
 
     def _read(self, rollouts: Rollouts, rows: list[int]) -> Any:
         """What the reward reads of these rows."""

@@ -21,6 +21,8 @@ from rewards import wire
 from rewards.calling import Outcome
 from rewards.registry import reward as declare
 
+PING = 10.0
+"""Seconds to wait for a server before a run."""
 FIRST_PAUSE = 0.5
 """Seconds before the second attempt; doubled before each further one."""
 
@@ -56,11 +58,20 @@ class remote:
             raise ValueError("request_timeout, batch_size and max_bytes are positive, retries is not negative")
         if token_env and not os.environ.get(token_env):
             raise ValueError(f"token_env: the environment variable {token_env} is empty")
-        self.url = f"{url.rstrip('/')}/score"
+        self.url = f"{url.rstrip('/').removesuffix('/score')}/score"
         self.about = {key: value for key, value in (("reward", reward), ("whole_groups", whole_groups)) if value}
         self.request_timeout, self.retries = request_timeout, retries
         self.batch_size, self.whole_groups, self.max_bytes = batch_size, whole_groups, max_bytes
         self.token = os.environ.get(token_env, "")
+
+    def ping(self) -> None:
+        """Raise ConnectionError if nobody answers at the address; what is answered does not matter."""
+        import requests
+
+        try:
+            requests.get(self.url, timeout=PING, allow_redirects=False, stream=True).close()
+        except requests.RequestException as error:
+            raise ConnectionError(f"no reward server answers at {self.url} ({type(error).__name__})") from None
 
     def __call__(self, completions: Sequence[Any], samples: Sequence[Sample]) -> list[Outcome]:
         outcomes: list[Outcome] = []

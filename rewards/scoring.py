@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +29,10 @@ from rewards.registry import Score
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+SLOW = 30.0
+"""Seconds after which a reward that still works on a step is named."""
 
 
 class RewardFailure(RuntimeError):
@@ -95,10 +103,24 @@ class Rewards:
             try:
                 for entry in self.entries:
                     found = pending.get(entry.name)
-                    yield entry, found.result() if found else entry.outcomes(rollouts, step=step, total=total)
+                    golds = deepcopy([sample.target for sample in rollouts.samples])
+                    with _said_when_slow(entry, step):
+                        outcomes = found.result() if found else entry.outcomes(rollouts, step=step, total=total)
+                    if golds != [sample.target for sample in rollouts.samples]:
+                        raise RewardFailure(f"reward {entry.name} changed sample.target, which all rewards share.")
+                    yield entry, outcomes
             except BaseException:
                 self.close()  # or leaving the pool would wait for calls that nobody wants any more
                 raise
+
+    def load(self) -> None:
+        """Load models and start workers before the first completion exists; `ConfigError` names what cannot be."""
+        for entry in self.entries:
+            try:
+                entry.load(entry.stage.settings_at(0, 1))
+            except Exception as error:
+                self.close()
+                raise ConfigError(f"reward {entry.name} cannot be loaded: {describe(error)}") from error
 
     def close(self) -> None:
         """End the worker processes of all entries; scoring again starts new ones."""
@@ -128,6 +150,23 @@ class Rewards:
             failed = sum("error" in notes.get(entry.name, {}) for notes in rollouts.notes)
             metrics[f"failed/{entry.name}"] = float(failed)
         return metrics
+
+
+@contextmanager
+def _said_when_slow(entry: Entry, step: int) -> Iterator[None]:
+    """Inside, a reward that takes long is named on stderr: without a `timeout` it can stop the run."""
+    hint = "" if entry.timeout is not None else "; `timeout:` in its entry would bound a call"
+
+    def say() -> None:
+        print(f"step {step}: still waiting for reward {entry.name} after {SLOW:g} s{hint}", file=sys.stderr, flush=True)
+
+    timer = threading.Timer(SLOW, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def check_reads(rewards: Rewards, makes: str, *, where: str) -> None:
@@ -181,8 +220,8 @@ def _too_many(
     short = text if len(text) <= 240 else f"{text[:160]} ... {text[-60:]}"
     failure = RewardFailure(
         f"reward {entry.name} ({_file_of(entry.reward.plugin)}) failed on {len(failures)} of {asked} completions "
-        f"at step {step}; max_failed allows {allowed:.0%}.\n"
-        f"  First failure: {sample.where or 'sample'} (id {sample.id}): {describe(error)}\n"
+        f"at step {step}; max_failed_rewards allows {allowed:.0%}.\n"
+        f"  First failure: {sample.where or f'sample {sample.id}'}: {describe(error)}\n"
         f"  Completion ({len(text)} characters): {short!r}"
     )
     failure.__cause__ = error

@@ -13,7 +13,7 @@ from typing import Literal
 
 from mmrl.records import Sample
 from rewards import parsing
-from rewards.parsing.quantities import quantity
+from rewards.parsing.quantities import last_number, quantity
 from rewards.registry import Score, reward
 
 Answer = Literal["choice", "number", "text"]
@@ -80,5 +80,5 @@ def _vote(completion: str, answer: Answer) -> Hashable | None:
     if answer != "number":
         raise ValueError(f"answer is choice, number or text; found {answer!r}")
     found = quantity(text)
-    values = [found.value] if found else parsing.numbers(text)[-1:]
-    return float(f"{values[0]:.12g}") if values else None  # 12.3% is 0.123
+    value = found.value if found else last_number(text)
+    return None if value is None else float(f"{value:.12g}")  # 12.3% is 0.123

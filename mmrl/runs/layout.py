@@ -42,6 +42,9 @@ _VIDEOS = {".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg"}
 MEDIA_SUFFIXES = frozenset(_IMAGES | _VIDEOS)
 """What may be copied into a run directory. SVG and HTML are not among them: a browser would run their scripts."""
 
+DEEPEST = 50
+"""Levels of what a reward wants shown; deeper ones, and circles, are cut."""
+
 VERSION = 2
 """2 added `made`; before it, `logp_old` was the mean over all actions."""
 _VERSION_KEY = b"mmrl.schema"
@@ -193,7 +196,9 @@ def _row_means(values: Tensor | None, mask: Tensor) -> Tensor | None:
     return None if values is None else values.double().masked_fill(~mask, 0.0).sum(1) / mask.sum(1)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 0) -> Any:
+    if depth > DEEPEST:
+        return "..."
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, str):
@@ -201,11 +206,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {_valid_text(str(key)): _plain(item) for key, item in value.items()}
+        return {_valid_text(str(key)): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
+        return [_plain(item, depth + 1) for item in value]
     if hasattr(value, "tolist"):  # tensors, arrays and their scalars
-        return _plain(value.tolist())
+        return _plain(value.tolist(), depth + 1)
     return _valid_text(str(value))
 
 

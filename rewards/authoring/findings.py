@@ -150,12 +150,13 @@ def _range(trial: Trial) -> Finding:
     if not values:
         return Finding("-", "range", f"no value seen; {declared}")
     seen = f"{min(values):.4g} to {max(values):.4g} seen"
+    if min(values) == max(values):
+        known = declared if trial.native else "if it takes strings, not chat messages, add the setting form=trl_text"
+        return Finding("look", "range", f"{seen}; it cannot tell any of these completions apart; {known}")
     if math.isinf(low) and math.isinf(high):
         if not trial.native:
             return Finding("ok", "range", seen)
         return Finding("look", "range", f"{seen}, none declared; write @reward(range=(lowest, highest))")
-    if min(values) == max(values):
-        return Finding("look", "range", f"{seen}; {declared}; it cannot tell any of these completions apart")
     return Finding("ok", "range", f"{seen}; {declared}")
 
 

@@ -228,7 +228,8 @@ def report(result: Replay, run: Path, spec: Mapping[str, Any], *, against: str =
         parts.append(Text(clean(f"\nSeen most differently ({against} → {name})"), style="bold"))
         parts += map(_shown, result.moves)
     parts.append(Text(_advice(result), style="yellow"))
-    parts.append(Text(f"Next: {clean(_train(run, spec))}", style="dim", no_wrap=True, overflow="ignore"))
+    if result.correlated or not result.failures:
+        parts.append(Text(f"Next: {clean(_train(run, spec))}", style="dim", no_wrap=True, overflow="ignore"))
     return Group(*parts)
 
 

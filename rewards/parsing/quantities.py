@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 _UNSIGNED = r"[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?"
 # ASCII digits only; a minus sign counts unless it joins two words or numbers, as in "10-20".
-NUMBER = rf"(?:(?<![\w.])-)?{_UNSIGNED}"
+NUMBER = rf"(?:(?<![\w.])-)?(?:{_UNSIGNED}|(?<![\w.])\.[0-9]+)"
 _NUMBERS = re.compile(NUMBER)
+# In prose a comma before three digits separates thousands; after an opening bracket it separates coordinates.
+_GROUPED = re.compile(r"(?<![\w.,(\[])([0-9]{1,3}(?:,[0-9]{3})+)(?![0-9]|,[0-9])")
 
 _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12} | {
     "k": 1e3, "m": 1e6, "mn": 1e6, "mln": 1e6, "b": 1e9, "bn": 1e9, "t": 1e12, "tn": 1e12,
@@ -28,6 +30,13 @@ _QUANTITY = re.compile(
     """,
     re.VERBOSE,
 )
+
+
+def last_number(text: str) -> float | None:
+    """The last number of a sentence: `1,000` is a thousand there, and a typographic minus a minus."""
+    plain = _GROUPED.sub(lambda match: match[1].replace(",", ""), text.replace("\u2212", "-"))
+    found = numbers(plain)
+    return found[-1] if found else None
 
 
 def numbers(text: str) -> list[float]:

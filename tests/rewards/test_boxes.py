@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mmrl.records import Media, Sample
 from rewards.boxes import box_giou, box_iou, box_matching, count, giou, iou, point_distance, point_in_box
 from rewards.parsing import answer_or_text, is_point
+from rewards.parsing.quantities import last_number
 from rewards.registry import info_of
 
 REWARDS = [point_in_box, point_distance, box_iou, box_giou, box_matching, count]
@@ -410,3 +411,12 @@ def test_the_gold_written_as_text_is_worth_one(box):
     assert answer_or_text(text) != text
     for function in (box_iou, box_giou, point_in_box, point_distance):
         assert function(text, gold).value == 1
+
+
+@pytest.mark.parametrize(
+    ("completion", "number"),
+    [("There are 1,000 people", 1000), ("1,234,567", 1234567), (".5", 0.5), ("minus \u22125", -5), ("1, 2 and 3", 3),
+     ("(100,200)", 200), ("10,00", 0)],
+)  # fmt: skip
+def test_the_last_number_of_a_sentence(completion, number):
+    assert last_number(completion) == number

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mmrl.records import Sample
 from rewards.choices import letter_choice, soft_choices
-from rewards.parsing.choices import option_letters
+from rewards.parsing.choices import option_letter, option_letters
 
 LETTERS = st.sets(st.sampled_from("ABCDEF"), min_size=1)
 
@@ -132,3 +132,21 @@ def test_time_is_linear_in_the_length():
             option_letters(text)
             option_letters("answer is A" + text)
             assert time.process_time() - start < 0.5, piece
+
+
+@pytest.mark.parametrize(
+    ("completion", "letter"),
+    [
+        (r"\boxed{B}", "B"),
+        (r"<answer>\boxed{\text{B}}</answer>", "B"),
+        ("The answer is B because the bar is higher.", "B"),
+        ("The answer is A because the bar is higher.", "A"),
+        ("The answer is option C", "C"),
+        ("The correct option is D.", "D"),
+        ("The answer is A dog", None),
+        ("The answer is a dog because it barks", None),
+        ("an option for everybody", None),
+    ],
+)
+def test_usual_ways_to_choose_are_read(completion, letter):
+    assert option_letter(completion) == letter

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmrl.plugins import ConfigError
 from mmrl.records import Rollouts, Sample
 from mmrl.schedules import shape
 from rewards.length import (
@@ -24,7 +25,7 @@ from rewards.length import (
     shorter_in_group,
     slow_thinking,
 )
-from rewards.scoring import RewardFailure, Rewards
+from rewards.scoring import Rewards
 
 ANY = Sample("s", ())
 NAN = math.nan
@@ -221,9 +222,13 @@ def test_the_reward_that_says_what_is_right_stands_earlier_in_the_list():
     rolled = group([4, 8, 6], ["(1, 2)", "(1, 2)", "?"])
     Rewards.from_config([point, shorter], where="w").score(rolled, step=0, total=1)
     assert rolled.reward.tolist() == [1.5, 0.5, 0]
+    with pytest.raises(
+        ConfigError, match=r"w\.0: shorter_in_group depends on the reward accuracy, which must stand before"
+    ):
+        Rewards.from_config([shorter, point], where="w")
     rolled.scores = {}
-    with pytest.raises(RewardFailure, match="stands earlier in the list; earlier ones: none"):
-        Rewards.from_config([shorter, point], where="w").score(rolled, step=0, total=1)
+    with pytest.raises(ValueError, match="stands earlier in the list; earlier ones: none"):
+        shorter_in_group(rolled, of="accuracy")
 
 
 # The vector `mmr1_repetition`.

@@ -7,6 +7,7 @@ import math
 import os
 import random
 import sys
+import time
 import types
 
 import numpy as np
@@ -337,7 +338,6 @@ def test_too_many_failures_stop_the_run_and_say_where(config):
         "step 0",
         "24%",
         "d.jsonl, row 1",
-        "id s1",
         "no area",
         "1000 characters",
     ):
@@ -480,3 +480,67 @@ def test_samples_without_the_needed_target_are_named_before_the_run():
     assert lines[-1] == "... and 3 more."
     with pytest.raises(ConfigError, match="sample x: reward mcq"):
         check_targets(rewards, [Sample("x", (), target={"answer": None})])
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"name": "rouge", "threshold": 5}, "threshold = 5: rouge lies between 0 and 1"),
+        ({"name": "rouge", "threshold": math.nan}, "threshold = nan"),
+        ({"name": "rouge", "workers": 2}, "workers needs a `timeout`"),
+        ({"name": "rouge", "as": "a/b"}, "a name without a slash"),
+        ({"nme": "rouge"}, "has no `name`; its keys are nme"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(entry, message):
+    with pytest.raises(ConfigError, match=message):
+        Rewards.from_config([entry], where="w")
+
+
+def test_a_reward_that_changes_the_gold_of_the_others_stops_the_run(config):
+    def cheat(completion, sample):
+        sample.target["answer"] = completion
+        return 1.0
+
+    rolled = rollouts([["a"]], [Sample("s", (), target={"answer": "b"})])
+    with pytest.raises(RewardFailure, match=r"cheat changed sample\.target"):
+        run(config({"name": cheat}), rolled)
+
+
+def test_exit_and_numbers_beyond_floats_are_failures_of_their_rows(config):
+    @reward(scope="batch", range=(-math.inf, math.inf))
+    def huge(completions, samples):
+        return [0.5] * (len(completions) - 1) + [10**400]
+
+    def leave(completion, sample):
+        if completion == "c":
+            sys.exit(3)
+        return 0.0
+
+    rolled = rollouts([["a", "b", "c"]])
+    run(config({"name": huge}, {"name": leave}, max_failed=0.5), rolled)
+    assert same(rolled.reward, [0.5, 0.5, math.nan])
+    assert "no number for float()" in rolled.notes[2]["huge"]["error"]
+    assert rolled.notes[2]["leave"]["error"] == "RuntimeError: called exit(3)"
+
+
+def test_what_cannot_be_loaded_is_said_before_the_first_completion(config):
+    class Model:
+        def __init__(self):
+            raise OSError("weights.pt is not there")
+
+        def __call__(self, completion, sample): ...
+
+    with pytest.raises(ConfigError, match=r"reward Model cannot be loaded: OSError: weights\.pt is not there"):
+        config({"name": Model}).load()
+
+
+def test_a_reward_that_takes_long_is_named(config, monkeypatch, capsys):
+    monkeypatch.setattr("rewards.scoring.SLOW", 0.05)
+
+    def slow(completion, sample):
+        time.sleep(0.3)
+        return 0.0
+
+    run(config({"name": slow}), rollouts([["a"]]))
+    assert "step 0: still waiting for reward slow" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import requests
@@ -16,6 +17,7 @@ from mmrl.plugins import ConfigError
 from mmrl.records import Media, Sample
 from rewards import Score, server, wire
 from rewards.remote import remote
+from rewards.scoring import Rewards
 
 os.environ["NO_PROXY"] = "127.0.0.1"
 
@@ -194,3 +196,32 @@ def test_a_token_keeps_others_out(plugin, monkeypatch):
 def test_a_mistake_in_the_command_says_what_to_do(plugin, names, settings, message):
     with pytest.raises(ConfigError, match=message):
         server.load([name.replace("MINE", plugin) for name in names], settings, timeout=None)
+
+
+VIDEO_ALIGN = """
+import av
+
+class VideoVLMRewardInference:  # the shape of VideoAlign's own; its score here is the number of frames in the file
+    def __init__(self, checkpoint, device):
+        self.device = device
+
+    def reward(self, files, prompts, use_norm):
+        assert use_norm and len(files) == len(prompts)
+        frames = [sum(1 for _ in av.open(file).decode(video=0)) for file in files]
+        return [{"VQ": float(count), "MQ": 0.0, "TA": 0.0, "Overall": float(count)} for count in frames]
+"""
+
+
+def test_the_example_of_videoalign_is_served_to_a_run(tmp_path):
+    (tmp_path / "inference.py").write_text(VIDEO_ALIGN)
+    example = str(Path(__file__).parents[2] / "docs" / "examples" / "video_align.py")
+    videos = [[Image.new("RGB", (32, 16), colour) for _ in range(n)] for n, colour in ((3, "red"), (5, "blue"))]
+    with serving(f"{example}:video_align", "--settings", "video_align.part=VQ", PYTHONPATH=str(tmp_path)) as url:
+        found = remote(url=f"{url}/score", batch_size=1)(videos, [SAMPLE, SAMPLE])
+    assert [score.value for score in found] == [3, 5]
+
+
+def test_a_run_whose_server_is_not_there_says_so_before_it_begins():
+    rewards = Rewards.from_config([{"name": "remote", "url": "http://127.0.0.1:9"}], where="w")
+    with pytest.raises(ConfigError, match=r"reward remote cannot be loaded: .*no reward server answers at http://127"):
+        rewards.load()

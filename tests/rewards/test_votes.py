@@ -116,3 +116,8 @@ def test_hostile_completions_take_no_time():
         start = time.process_time()
         vote_frequency(hostile, SAMPLE, answer=answer)
         assert time.process_time() - start < 2
+
+
+def test_numbers_with_separators_are_different_votes():
+    texts = ["The total is 1,000 items", "The total is 2,000 items", "I see 2,000 birds"]
+    assert [score.value for score in majority_vote(texts, SAMPLE, answer="number")] == [0, 1, 1]
