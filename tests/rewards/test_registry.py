@@ -11,7 +11,8 @@ import pytest
 from mmrl.plugins import ConfigError, build, load
 from mmrl.records import Sample
 from rewards import Score, reward
-from rewards.registry import BUILTIN, RewardInfo, info_of
+from rewards.registry import BUILTIN, RewardInfo, available, info_of
+from rewards.scoring import Rewards
 
 
 def test_a_decorated_function_is_returned_unchanged_and_stays_callable():
@@ -74,3 +75,20 @@ def test_importing_rewards_imports_no_torch():
     code = "import sys, rewards, rewards.scoring, rewards.boxes, rewards.text; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_reward_of_an_installed_package_is_found_by_its_name(tmp_path, monkeypatch):
+    """What `pip install` leaves: a module, and a dist-info folder with entry points."""
+    (tmp_path / "zoo_extension.py").write_text("def purr(completion, sample):\n    return 0.25\n")
+    information = tmp_path / "zoo_extension-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-extension\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[mmrl.rewards]\npurr = zoo_extension:purr\ntiou = zoo_extension:purr\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert available()["purr"] == "zoo_extension:purr"
+    assert available()["tiou"] == BUILTIN["tiou"], "a package cannot replace a built-in"
+    (entry,) = Rewards.from_config([{"name": "purr"}], where="recipe.yaml").entries
+    (outcome,) = entry.reward.attempt({}, ["meow"], [Sample("s", ())])
+    assert outcome == Score(0.25)
