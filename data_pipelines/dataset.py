@@ -30,12 +30,13 @@ DECODERS = 4
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
-def read_samples(path: str | Path, *, need_target: bool = True) -> list[Sample]:
+def read_samples(path: str | Path, *, need_target: bool = True, prompts_only: bool = False) -> list[Sample]:
     """All samples of a JSON Lines file, media paths made absolute.
 
     The stored id is the row's own (or a hash of its messages) followed by `@` and 8 hex digits of its media's hash.
-    With `need_target=False` a row may hold assistant turns instead of a target (supervised learning). ConfigError
-    lists the first bad rows, each as `file, row N (id X): what to do`, and their number; rows count from 1.
+    With `need_target=False` a row may hold assistant turns instead of a target (supervised learning), with
+    `prompts_only=True` it may hold neither (what makes images needs no gold). ConfigError lists the first bad rows,
+    each as `file, row N (id X): what to do`, and their number; rows count from 1.
     """
     path = Path(path)
     try:
@@ -56,7 +57,10 @@ def read_samples(path: str | Path, *, need_target: bool = True) -> list[Sample]:
             if name in first_row:
                 raise ValueError(f"the id is already that of row {first_row[name]}; ids (or messages) must differ")
             first_row[name] = number
-            samples.append(_sample(row, name, folder=path.parent.absolute(), where=where, need_target=need_target))
+            sample = _sample(row, name, folder=path.parent.absolute(), where=where)
+            if not prompts_only:
+                _check_gold(sample, need_target=need_target)
+            samples.append(sample)
         except ValueError as error:
             problems.append((where, str(error)))
     _raise_if_any(problems, f"bad rows of {len(samples) + len(problems)} in {path}")
@@ -129,16 +133,19 @@ def _parse(line: str) -> dict[str, Any]:
     return row
 
 
-def _sample(row: dict[str, Any], name: str, *, folder: Path, where: str, need_target: bool) -> Sample:
+def _check_gold(sample: Sample, *, need_target: bool) -> None:
+    answered = any(message["role"] == "assistant" for message in sample.messages)
+    if not sample.target and (need_target or not answered):
+        raise ValueError("row without target" if need_target else "row without target and without assistant turns")
+
+
+def _sample(row: dict[str, Any], name: str, *, folder: Path, where: str) -> Sample:
     """ValueError says what is wrong with the row."""
     target, meta = row.get("target") or {}, row.get("meta") or {}
     if unknown := set(row) - {"id", "messages", "target", "meta"}:
         raise ValueError(f"unknown key `{min(unknown)}`. {nearest(min(unknown), ['id', 'messages', 'target', 'meta'])}")
     _require(isinstance(target, dict) and isinstance(meta, dict), "`target` and `meta` must be JSON objects")
     messages = _chat(row.get("messages"))
-    answered = any(message["role"] == "assistant" for message in messages)
-    if not target and (need_target or not answered):
-        raise ValueError("row without target" if need_target else "row without target and without assistant turns")
     media: list[Media] = []
 
     def absolute(kind: MediaKind, file: str) -> str:

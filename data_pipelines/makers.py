@@ -13,4 +13,5 @@ MAKERS: dict[str, str] = {
     "digits": "data_pipelines.digits:make_digits",
     "digits-cold-start": "data_pipelines.digits:make_digits_cold_start",
     "captions": "data_pipelines.captions.build:make_captions",
+    "figures": "data_pipelines.captions.build:make_figures",
 }

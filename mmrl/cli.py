@@ -164,13 +164,10 @@ def data_make(
 ) -> None:
     """Make a dataset."""
     from data_pipelines.makers import MAKERS
-    from mmrl.config import apply_override
+    from mmrl.config import settings_from
     from mmrl.plugins import build
 
-    given: dict[str, Any] = {}
-    for setting in settings or []:
-        apply_override(given, setting)
-    stage = build({"name": name, **given}, MAKERS, kind="dataset", where="mmrl data make")
+    stage = build({"name": name, **settings_from(settings or [])}, MAKERS, kind="dataset", where="mmrl data make")
     for split, path in stage.plugin(out, **stage.settings).items():
         console.print(f"{split}: {path}", highlight=False)
 
@@ -185,14 +182,17 @@ def data_check(
     """Read every row and decode every file; with a recipe, measure every prompt as training would."""
     from data_pipelines.dataset import check_samples, read_samples
 
-    samples = read_samples(path, need_target=config is not None)
-    check_samples(samples)
-    if config is not None:
+    if config is None:
+        samples = read_samples(path, prompts_only=True)
+        check_samples(samples)
+    else:
         from mmrl.launch import check_for_training
 
-        check_for_training(samples, config, console)
+        samples = check_for_training(path, config, console)
+    prompts = sum(not sample.target for sample in samples)
     console.print(
-        f"{path}: {len(samples):,} rows, {sum(len(sample.media) for sample in samples):,} media files, all fine"
+        f"{path}: {len(samples):,} rows{f' ({prompts:,} without a target)' if prompts else ''}, "
+        f"{sum(len(sample.media) for sample in samples):,} media files, all fine"
     )
 
 
@@ -205,7 +205,7 @@ def data_show(
     from data_pipelines.dataset import read_samples
     from mmrl.runs.summary import clean
 
-    for sample in read_samples(path, need_target=False)[:limit]:
+    for sample in read_samples(path, prompts_only=True)[:limit]:
         table = Table(title=Text(sample.id), show_header=False)
         for item in sample.media:
             table.add_row(item.kind, Text(f"{item.path} {item.size[0]}x{item.size[1]}"))
@@ -291,12 +291,9 @@ def rewards_replay(
 
 def _entry(reward: str, settings: list[str] | None) -> dict[str, Any]:
     """A reward and `setting=value`s as a recipe's list of rewards holds them."""
-    from mmrl.config import apply_override
+    from mmrl.config import settings_from
 
-    entry: dict[str, Any] = {}
-    for setting in settings or []:
-        apply_override(entry, setting)
-    return {**entry, "name": reward}
+    return {**settings_from(settings or []), "name": reward}
 
 
 @rewards.command(name="serve")

@@ -9,17 +9,18 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 
-from data_pipelines.dataset import read_samples
+from data_pipelines.dataset import check_samples, read_samples
 from mmrl.config import Config, EvaluateConfig, ModelConfig, dump, load_config
 from mmrl.console import StepPrinter
 from mmrl.evaluation import Evaluation, evaluate
 from mmrl.plugins import ConfigError
 from mmrl.policies import policy_class
-from mmrl.recipe import make_recipe
+from mmrl.recipe import Recipe, make_recipe
 from mmrl.records import Sample
 from mmrl.runs import layout
 from mmrl.runs.run import Run, model_of
@@ -35,16 +36,18 @@ def run_training(config_file: str, overrides: Sequence[str], *, resume: bool, co
     """`mmrl train`. Returns the run directory."""
     config: Config = load_config(config_file, overrides)
     folder = Path(config.runs) / config.name
-    samples = read_samples(config.data.train)
-    held_out = read_samples(config.data.test) if config.evaluate.every and config.data.test else []
     kind = policy_class(config.model.path)
     recipe = make_recipe(config, kind, where=config_file)
+    samples = read(config.data.train, kind)
+    held_out = read(config.data.test, kind) if config.evaluate.every and config.data.test else []
     recipe.check_signals(kind.provides, where=config_file)
     check_targets(recipe.rewards, [*samples, *held_out])
     recipe.rewards.load()
     policy = kind.load(config.model, config.data.budget)
+    how = check_sampling(policy, recipe, where=config_file)
     if config.data.check == "full":
         check_prompts(policy, [*samples, *held_out], console)
+    policy.prepare([*samples, *held_out], how)
     describe_run(config, policy, samples, folder, console)
     run = Run.open(folder, dump(config), StepPrinter(console, steps=config.steps), resume=resume)
     try:
@@ -72,12 +75,16 @@ def run_evaluation(
         )
     config: Config = load_config(where)
     path = str(model_of(folder)) if (folder / layout.CONFIG).is_file() else target
-    recipe = make_recipe(config, policy_class(config.model.path), where=where)
-    samples = read_samples(data)
+    kind = policy_class(config.model.path)
+    recipe = make_recipe(config, kind, where=where)
+    samples = read(data, kind)
     check_targets(recipe.rewards, samples)
     recipe.rewards.load()
     policy = load_trained(path, config)
+    how: Any = recipe.sampling.at(0, 1)
+    policy.check(how.at_temperature(settings.temperature), training=False)
     check_prompts(policy, samples, console)
+    policy.prepare(samples, how)
     try:
         return evaluate(policy, recipe.rewards, samples, settings, recipe.sampling, seed=config.seed)
     finally:
@@ -93,6 +100,25 @@ def load_trained(path: str, config: Config) -> Policy:
         return policy
     settings: ModelConfig = replace(config.model, path=path, adapter=None)
     return policy_class(path).load(settings, config.data.budget)
+
+
+def read(path: str | Path, kind: type[Policy]) -> list[Sample]:
+    """A dataset for this kind of policy. What makes images or videos needs no target but those its rewards ask for."""
+    return read_samples(path, prompts_only=kind.makes != "text")
+
+
+def check_sampling(policy: Policy, recipe: Recipe, *, where: str) -> Any:
+    """Refuse, with the file and the key, settings that make or train nothing; at both ends of what a schedule moves.
+    Returns those of the first step."""
+    total = recipe.config.steps
+    first: Any = None
+    for step in (total - 1, 0):
+        try:
+            first = recipe.sampling.at(step, total)
+            policy.check(first, training=True)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+    return first
 
 
 def check_prompts(policy: Policy, samples: Sequence[Sample], console: Console) -> None:
@@ -115,12 +141,15 @@ def check_prompts(policy: Policy, samples: Sequence[Sample], console: Console) -
         raise ConfigError("\n".join(problems[:SHOWN_PROBLEMS]) + more)
 
 
-def check_for_training(samples: Sequence[Sample], config_file: str, console: Console) -> None:
-    """`mmrl data check --config`: targets against the rewards, and every prompt against the budget."""
+def check_for_training(path: Path, config_file: str, console: Console) -> list[Sample]:
+    """`mmrl data check --config`: media, targets against the rewards, and every prompt against the budget."""
     config: Config = load_config(config_file)
     kind = policy_class(config.model.path)
+    samples = read(path, kind)
+    check_samples(samples)
     check_targets(make_recipe(config, kind, where=config_file).rewards, samples)
     check_prompts(kind.load(config.model, config.data.budget), samples, console)
+    return samples
 
 
 def describe_run(config: Config, policy: Policy, samples: Sequence[Sample], folder: Path, console: Console) -> None:

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mmrl.plain import plain
 from mmrl.records import Media, Sample
 from rewards.calling import FLOAT32_MAX, Outcome, RemoteError
 from rewards.registry import Score
@@ -227,7 +228,7 @@ def _encode_outcome(outcome: Outcome) -> dict[str, Any] | None:
     try:
         if isinstance(outcome, Exception):
             return {"error": encode_error(outcome)}
-        return {"value": outcome.value, "parsed": _plain(outcome.parsed), "why": str(outcome.why)}
+        return {"value": outcome.value, "parsed": plain(outcome.parsed, deepest=DEEPEST), "why": str(outcome.why)}
     except Exception as error:  # a reward's own object that cannot even be printed
         return {"error": {"type": type(error).__name__, "message": "an answer that cannot be sent", "traceback": ""}}
 
@@ -270,22 +271,3 @@ def decode_error(value: Any) -> RemoteError:
     fields = value if isinstance(value, dict) else {"message": reprlib.repr(value)}
     kind, message, trace = (str(fields.get(key) or "") for key in ("type", "message", "traceback"))
     return RemoteError(kind[:100] or "Error", message[:LONGEST_MESSAGE], trace[-LONGEST_TRACEBACK:])
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """`value` as JSON: tuples and sets become lists, numbers that are not finite null, other objects their text."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int):
-        return value if value.bit_length() <= 1024 else "a large integer"
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if depth > DEEPEST:
-        return "..."
-    if isinstance(value, dict):
-        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item, depth + 1) for item in value]
-    if hasattr(value, "tolist"):  # tensors, arrays and their scalars
-        return _plain(value.tolist(), depth + 1)
-    return str(value)
