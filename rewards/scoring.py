@@ -55,9 +55,10 @@ class Rewards:
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise ConfigError(f"{where}.{index}: a second reward named {name}; give one of them `as: other_name`.")
-            earlier = entries[index].stage.settings.get("of", ())
+            depends = entries[index].info.reads == "rollouts"
+            earlier = entries[index].stage.settings.get("of", ()) if depends else ()
             for of in [earlier] if isinstance(earlier, str) else earlier:
-                if entries[index].info.reads == "rollouts" and of not in names[:index]:
+                if of not in names[:index]:
                     raise ConfigError(
                         f"{where}.{index}: {name} depends on the reward {of}, which must stand before it.\n"
                         f"  {nearest(of, names[:index])}"

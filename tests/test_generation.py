@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_pipelines
+import random_pipelines
 import torch
 import yaml
 from PIL import Image
@@ -32,7 +32,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     folder = tmp_path_factory.mktemp("models")
 
     def model(name: str) -> str:
-        return str(folder / name if (folder / name).is_dir() else tiny_pipelines.save(name, folder / name))
+        return str(folder / name if (folder / name).is_dir() else random_pipelines.save(name, folder / name))
 
     return model
 

@@ -116,7 +116,7 @@ def load_pipeline(settings: ModelConfig) -> Pipeline:
     device, dtype = placement(settings)
     # The parts that the index says a pipeline goes without; diffusers wants to be told.
     absent = {name: None for name, part in index.items() if isinstance(part, list) and part[0] is None}
-    pipe = diffusers.DiffusionPipeline.from_pretrained(location(settings.path), torch_dtype=dtype, **absent)
+    pipe = diffusers.DiffusionPipeline.from_pretrained(location(settings.path), dtype=dtype, **absent)
     return Pipeline(pipe.to(device), settings)
 
 
@@ -323,7 +323,7 @@ class Pipeline:
             return
         if self._reference is None:
             fresh = type(self.denoiser).from_pretrained(
-                location(self.settings.path), subfolder=self.family.denoiser, torch_dtype=self.denoiser.dtype
+                location(self.settings.path), subfolder=self.family.denoiser, dtype=self.denoiser.dtype
             )
             self._reference = fresh.to(self.device).requires_grad_(False).eval()
         trained, self.denoiser = self.denoiser, self._reference

@@ -1,17 +1,17 @@
-"""What the tests of the diffusion policy share besides fixtures: settings and helpers for `tiny_pipelines.py`."""
+"""What the tests of the diffusion policy share besides fixtures: settings and helpers for `random_pipelines.py`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-import tiny_pipelines
+import random_pipelines
 import torch
 
 from mmrl.policies.diffusion import Denoising, DiffusionPolicy
 from mmrl.records import Rollouts, Sample
 
-NAMES = list(tiny_pipelines.BUILDERS)
+NAMES = list(random_pipelines.BUILDERS)
 STEPS = 4
 GUIDED = 3.0
 every_family = pytest.mark.parametrize("name", NAMES)
@@ -19,7 +19,7 @@ every_guidance = pytest.mark.parametrize("guidance", [1.0, GUIDED])
 
 
 def settings(name: str, guidance: float = 1.0, **changes: Any) -> Denoising:
-    return Denoising(**{"steps": STEPS, "guidance": guidance} | tiny_pipelines.SIZES[name] | changes)
+    return Denoising(**{"steps": STEPS, "guidance": guidance} | random_pipelines.SIZES[name] | changes)
 
 
 def generate(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_pipelines
+import random_pipelines
 import torch
 
 from data_pipelines.media import Budget
@@ -37,7 +37,7 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("pipelines")
 
     def path(name: str) -> Path:
-        return folder / name if (folder / name).exists() else tiny_pipelines.save(name, folder / name)
+        return folder / name if (folder / name).exists() else random_pipelines.save(name, folder / name)
 
     return path
 

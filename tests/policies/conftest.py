@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_pipelines
+import random_pipelines
 from tiny_policies import generate, settings
 
 from mmrl.config import AdapterConfig, ModelConfig
@@ -22,7 +22,7 @@ def folder(tmp_path_factory) -> Callable[[str], Path]:
     root = tmp_path_factory.mktemp("pipelines")
 
     def find(name: str) -> Path:
-        return root / name if (root / name).exists() else tiny_pipelines.save(name, root / name)
+        return root / name if (root / name).exists() else random_pipelines.save(name, root / name)
 
     return find
 

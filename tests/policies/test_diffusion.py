@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import tiny_pipelines
+import random_pipelines
 import torch
 from tiny_policies import (
     GUIDED,
@@ -75,7 +75,7 @@ def test_replay_with_lora(name, build, samples):
 def test_replay_in_half_precision_is_exact_at_equal_batch(name, folder, samples):
     """What bfloat16 rounds in the rollout (latents, times, the sum of guidance) is rounded in the replay as well."""
     torch.manual_seed(0)
-    pipe = tiny_pipelines.BUILDERS[name]().to(torch.bfloat16)
+    pipe = random_pipelines.BUILDERS[name]().to(torch.bfloat16)
     policy = DiffusionPolicy(Pipeline(pipe, ModelConfig(path="mine", adapter=AdapterConfig(rank=2))))
     disturb(policy)
     assert all(weights.dtype == torch.float32 for _, weights in policy.trainable())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import tiny_pipelines
+import random_pipelines
 import torch
 from tiny_policies import every_family, generate, settings
 
@@ -68,7 +68,7 @@ def test_a_window_or_fraction_or_level_that_selects_nothing(setting, wrong, shar
 def test_the_last_step_of_ddim_can_be_trained_where_its_last_alpha_is_below_1(shared):
     how = settings("sd", level=1.0, last_step=True)
     shared("sd").check(how, training=True)
-    pipe = tiny_pipelines.BUILDERS["sd"]()
+    pipe = random_pipelines.BUILDERS["sd"]()
     pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, set_alpha_to_one=True)
     to_one = DiffusionPolicy(Pipeline(pipe, ModelConfig(path="mine")))
     with pytest.raises(ConfigError, match=r"sampling\.last_step: .* has no noise"):
@@ -113,14 +113,14 @@ def test_an_unsupported_pipeline(tmp_path):
 def test_a_scheduler_of_the_wrong_kind(name, kind, changes, match):
     import diffusers
 
-    pipe = tiny_pipelines.BUILDERS[name]()
+    pipe = random_pipelines.BUILDERS[name]()
     pipe.scheduler = getattr(diffusers, kind)(**changes)
     with pytest.raises(ConfigError, match=match):
         Pipeline(pipe, ModelConfig(path="mine"))
 
 
 def test_wan_with_two_transformers_is_refused():
-    pipe = tiny_pipelines.wan()
+    pipe = random_pipelines.wan()
     pipe.register_to_config(boundary_ratio=0.9)
     with pytest.raises(ConfigError, match=r"Wan 2\.2"):
         Pipeline(pipe, ModelConfig(path="mine"))

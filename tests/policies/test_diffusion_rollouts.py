@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_pipelines
+import random_pipelines
 import torch
 from PIL import Image
 from tiny_policies import GUIDED, STEPS, close, every_family, every_guidance, generate, settings
@@ -71,7 +71,7 @@ def test_without_noise_it_is_the_pipeline_itself(name, guidance, folder, shared,
     stock = DiffusionPipeline.from_pretrained(folder(name), **missing)
     stock.set_progress_bar_config(disable=True)
     if name == "wan_i2v":  # its multistep scheduler takes other steps; ours are those of Euler with the same shift
-        stock.scheduler = tiny_pipelines.flow(shift=3.0)
+        stock.scheduler = random_pipelines.flow(shift=3.0)
     states = []
     arguments: dict[str, Any] = {"width": how.width, "height": how.height}
     if how.frames:
@@ -100,7 +100,7 @@ def as_frames(made: list[Any]) -> list[Any]:
 
 @every_family
 def test_images_are_pil_images_and_videos_lists_of_them(name, rollouts):
-    size = tiny_pipelines.SIZES[name]
+    size = random_pipelines.SIZES[name]
     assert len(rollouts(name).images) == 6
     for made in rollouts(name).images:
         frames = made if "frames" in size else [made]
@@ -175,7 +175,7 @@ def test_text_encoders_that_are_kept_make_embeddings_anew(build, samples, monkey
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_embeddings_keep_their_dtype(dtype):
-    pipe = tiny_pipelines.BUILDERS["sd3"]().to(dtype)
+    pipe = random_pipelines.BUILDERS["sd3"]().to(dtype)
     pipeline = pipelines.Pipeline(pipe, ModelConfig(path="mine"))
     pipeline.encode_and_release(["red", ""])
     assert {value.dtype for kept in pipeline._embeddings.values() for value in kept.values()} == {dtype}
