@@ -71,14 +71,14 @@ def data(kind: str, rng: random.Random) -> tuple[list[str], Tensor]:
 
 def train_vae(vae: Any, pictures: Tensor, *, steps: int, rng: random.Random) -> None:
     """Pictures to latents and back."""
-    batch = BATCH // 2 if pictures.dim() == 4 else BATCH // 8
-    for step, optimize in training(vae.parameters(), steps, 3e-3, "see"):
+    batch, rate = (BATCH // 2, 3e-3) if pictures.dim() == 4 else (BATCH // 8, 2e-3)
+    for step, optimize in training(vae.parameters(), steps, rate, "see"):
         images = pictures[rng.sample(range(len(pictures)), batch)]
         distribution = vae.encode(images).latent_dist
         error = functional.mse_loss(vae.decode(distribution.sample()).sample, images)
         spread = 0.5 * (distribution.mean**2 + distribution.var - 1 - distribution.logvar).mean()
         optimize(error + KL * spread)
-        if step % 250 == 249:
+        if step % 100 == 99:
             print(f"see {step + 1}: error {error.item():.4f}")
     vae.requires_grad_(False).eval()
 
