@@ -78,8 +78,8 @@ class Denoising:
             raise ConfigError(f"sampling.level = {self.level}: not negative.")
 
     def at_temperature(self, temperature: float) -> Denoising:
-        """The noise scaled by `temperature`. 0 is the deterministic sampler, whose completions of a prompt differ by the
-        noise they begin with."""
+        """The noise scaled by `temperature`. 0 is the deterministic sampler; completions of a prompt then differ by
+        what they begin with."""
         return replace(self, level=self.level * temperature, same_noise=self.same_noise and temperature > 0)
 
 
