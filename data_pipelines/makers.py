@@ -14,3 +14,6 @@ MAKERS: dict[str, str] = {
     "digits-cold-start": "data_pipelines.digits:make_digits_cold_start",
     "captions": "data_pipelines.captions.build:make_captions",
 }
+
+READERS: dict[str, str] = {}
+"""The formats `mmrl data convert NAME` reads: name -> "module:function"; see `reading.py`."""
