@@ -130,12 +130,10 @@ def test_target_that_a_reward_needs(workplace):
 
 def test_prompt_over_the_token_budget_is_refused_by_name_and_never_cut(workplace):
     Image.new("RGB", (512, 512)).save(workplace.folder / "2.png")
-    message = workplace.message(
-        data={"train": str(workplace.folder / "data.jsonl"), "budget": {"max_prompt_tokens": 200}}
-    )
+    message = workplace.message(data={"train": str(workplace.folder / "data.jsonl"), "budget": {"max_tokens": 200}})
     assert "data.jsonl, row 3 (id r2" in message
     assert "1,024 of them" in message  # 32 x 32 vision tokens, all counted
-    assert "max_prompt_tokens is 200" in message
+    assert "max_tokens is 200" in message
 
 
 def test_group_size_1(workplace):
