@@ -20,19 +20,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 GROUP, SECONDS = 16, 0.5
-SETTINGS = {
-    "length_penalty": {"limit": 100, "buffer": 20},
-    "cosine_length": {"of": "first", "max_length": 100},
-    "length_budget": {"budget": 100},
-    "shorter_in_group": {"of": "first"},
-    "dast": {"of": "first"},
-    "slow_thinking": {},
-    "json_format": {"schema": {"type": "object"}},
-    "clip_score": {"model": "tiny"},
-    "clip_probability": {"model": "tiny", "labels": ["a red circle", "a blue square"]},
-    "colour": {"like": "red"},
-    "better_than_reference": {"scorer": {"name": "rouge"}},
-}
 ELSEWHERE = {"remote", "hps", "pickscore", "image_reward", "aesthetic"}
 DOCUMENT = Path(__file__).parent.parent / "docs" / "rewards.md"
 MARK = "<!-- table: python benchmarks/reward_speed.py --write -->"
@@ -60,11 +47,10 @@ def main() -> None:
 
 def speed(name: str) -> str:
     """Completions per second, to two figures."""
-    import torch
     from PIL import Image
 
-    from mmrl.records import Rollouts
-    from rewards.authoring.samples import TARGETS, own_samples, right_answers
+    from rewards.authoring.battery import make_rollouts
+    from rewards.authoring.samples import SETTINGS, TARGETS, own_samples, right_answers
     from rewards.entry import Entry
 
     entry = Entry.from_config({"name": name, **SETTINGS.get(name, {})}, where=name)
@@ -76,20 +62,7 @@ def speed(name: str) -> str:
         texts = [f"Let me see, {index}. {right[index % len(right)]}" for index in range(GROUP)]
         frames = [Image.effect_noise((64, 64), 40 + index).convert("RGB") for index in range(GROUP)]
         images = {"image": frames, "video": [frames] * GROUP}.get(info.reads)
-        zeros = torch.zeros(GROUP, dtype=torch.long)
-        rollouts = Rollouts(
-            samples=[sample],
-            prompts=[None],
-            group=zeros,
-            prompt=zeros,
-            actions=torch.zeros(GROUP, 1, dtype=torch.long),
-            length=torch.arange(20, 20 + GROUP),
-            mask=torch.ones(GROUP, 1, dtype=torch.bool),
-            text=texts,
-            images=images,
-            origin=["policy"] * GROUP,
-            scores={"first": (torch.arange(GROUP) % 2).float()},
-        )
+        rollouts = make_rollouts(texts, sample, entry.stage.settings, images=images)
         failed = [error for error in entry.outcomes(rollouts, step=0, total=1).values() if isinstance(error, Exception)]
         if failed:
             raise RuntimeError(f"{name} cannot be timed") from failed[0]

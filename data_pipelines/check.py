@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,14 +19,14 @@ from rich.text import Text
 
 from data_pipelines.opening import BATCH, Opener
 from data_pipelines.reading import Problem, Row
-from data_pipelines.rows import PLACES, RowError, doubts, faults, name_of, remarks, sample_of, texts
+from data_pipelines.rows import PLACES, Gold, RowError, answered, doubts, faults, name_of, remarks, sample_of, texts
 from data_pipelines.sources import FirstRows, Rows
 from mmrl.plugins import ConfigError
 from mmrl.records import Sample
 from mmrl.runs.summary import clean
 
-Measure = Callable[[Sample], int]
-"""The tokens of a sample's prompt. ValueError says why it cannot be trained on."""
+Measure = Callable[[Sample], int | None]
+"""The tokens of a sample's prompt, None where none are counted. ValueError says why it cannot be trained on."""
 
 WORST = 5
 """Longest prompts that are listed."""
@@ -48,6 +48,8 @@ class Report:
     files: int = 0
     """Different files."""
     tasks: Counter[str] = field(default_factory=Counter)
+    prompts: int = 0
+    """Rows with neither a target nor an assistant turn."""
     coordinates: Counter[str] = field(default_factory=Counter)
     """`meta.coordinates` of the rows with boxes or points."""
     problems: Counter[str] = field(default_factory=Counter)
@@ -70,14 +72,18 @@ def check(
     *,
     decode: bool = False,
     need_target: bool = False,
+    roots: Sequence[str | Path] = (),
     measure: Measure | None = None,
     say: Callable[[Problem], None] = lambda problem: None,
     tick: Callable[[Rows], None] = lambda rows: None,
 ) -> Report:
-    """Check all rows of a source. `say` hears of every problem as it is found, `tick` after every batch."""
+    """Check all rows of a source; `roots` as in `media.locate`.
+
+    `say` hears of every problem as it is found, `tick` after every batch.
+    """
     started = time.perf_counter()
     rows = Rows(source)
-    work = _Check(Report(str(source)), rows.folder, decode, need_target, measure, say)
+    work = _Check(Report(str(source)), rows.folder, decode, need_target, roots, measure, say)
     stream = iter(rows)
     while batch := work.batch(stream):
         work.media.ahead(row for _, row in batch)
@@ -99,11 +105,12 @@ class _Check:
     folder: Path
     decode: bool
     need_target: bool
+    roots: Sequence[str | Path]
     measure: Measure | None
     say: Callable[[Problem], None]
 
     def __post_init__(self) -> None:
-        self.media = Opener(self.folder, decode=self.decode)
+        self.media = Opener(self.folder, decode=self.decode, roots=self.roots)
         self.ids, self.questions, self.files = FirstRows(), FirstRows(), FirstRows()
 
     def batch(self, stream: Iterator[tuple[str, Row | Problem]]) -> list[tuple[str, Row | Problem]]:
@@ -133,7 +140,8 @@ class _Check:
             errors.append(RowError("duplicate ids", f"the id is already that of row {other}; ids must differ"))
         sample = None
         try:
-            sample = sample_of(row, name, folder=self.folder, where=where, need_target=self.need_target)
+            gold: Gold = "target" if self.need_target else "optional"
+            sample = sample_of(row, name, folder=self.folder, where=where, gold=gold, roots=self.roots)
         except RowError as error:
             errors.append(error)
         else:
@@ -148,6 +156,7 @@ class _Check:
         """What is counted, and what is only remarked on."""
         report = self.report
         report.tasks[str(sample.meta.get("task", "-"))[:80]] += 1
+        report.prompts += not sample.target and not answered(sample.messages)
         for media in sample.media:
             report.media[media.kind] += 1
             report.files += self.files.seen(media.path, report.rows) is None
@@ -180,15 +189,17 @@ class _Check:
             text = f"no coordinate of {report.wide:,} rows with images over {WIDE} pixels exceeds {report.farthest:g}"
             self.remark(report.source, "coordinates up to 1000", f"{text}: are the targets 0 to 1000 and not pixels?")
 
-    def measured(self, sample: Sample) -> int | str:
+    def measured(self, sample: Sample) -> int | str | None:
         assert self.measure is not None
         try:
             return self.measure(sample)
         except ValueError as error:
             return str(error)
 
-    def tokens(self, sample: Sample, found: int | str) -> None:
+    def tokens(self, sample: Sample, found: int | str | None) -> None:
         report = self.report
+        if found is None:
+            return
         if isinstance(found, str):
             self.problem(sample.where, RowError("refused by the recipe", found))
             return
@@ -218,6 +229,8 @@ def summary(report: Report) -> Table:
     uses = ", ".join(f"{count:,} {kind}s" for kind, count in report.media.items())
     facts.append(("media", f"{uses} in {report.files:,} files" if uses else "none"))
     facts.append(("tasks", listing(report.tasks)))
+    if report.prompts:
+        facts.append(("prompts only", f"{report.prompts:,} rows without a target and without an assistant turn"))
     if report.coordinates:
         facts.append(("coordinates", listing(report.coordinates)))
     if report.tokens:

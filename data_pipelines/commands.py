@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +18,10 @@ from data_pipelines.gui.capture_command import capture
 if TYPE_CHECKING:
     from data_pipelines.convert import Progress as Converted
     from mmrl.records import Sample
+    from mmrl.stages import Policy
 
 
 app = typer.Typer(no_args_is_help=True, help="Make, convert, check and show datasets.")
-app.command(name="capture")(capture)
 console = Console(soft_wrap=False)
 
 Data = Annotated[
@@ -42,9 +44,10 @@ def make(
 ) -> None:
     """Make a dataset."""
     from data_pipelines.makers import MAKERS
+    from mmrl.config import settings_from
     from mmrl.plugins import build
 
-    stage = build({**settings_of(settings), "name": name}, MAKERS, kind="dataset", where="mmrl data make")
+    stage = build({**settings_from(settings or []), "name": name}, MAKERS, kind="dataset", where="mmrl data make")
     for split, path in stage.plugin(out, **stage.settings).items():
         console.print(f"{split}: {path}", highlight=False)
 
@@ -62,12 +65,13 @@ def convert(
     """Annotations of another format to a checked dataset; an interrupted conversion continues."""
     from data_pipelines.convert import convert as run
     from data_pipelines.makers import READERS
+    from mmrl.config import settings_from
     from mmrl.plugins import ConfigError, build
 
     files, settings = apart(sources)
     if not files:
         raise ConfigError("mmrl data convert: no SOURCE is given, only settings.")
-    stage = build({**settings_of(settings), "name": format}, READERS, kind="format", where="mmrl data convert")
+    stage = build({**settings_from(settings), "name": format}, READERS, kind="format", where="mmrl data convert")
     with counting("converting") as tick:
         progress = run(stage, files, out, decode=decode, tick=tick)
     report(progress, out, strict=strict)
@@ -84,9 +88,10 @@ def transform(
 ) -> None:
     """Change the rows of a dataset one by one."""
     from data_pipelines.transform import transform as run
+    from mmrl.config import settings_from
 
     with counting("transforming") as tick:
-        progress = run(data, name, out, settings=settings_of(settings), seed=seed, tick=tick)
+        progress = run(data, name, out, settings=settings_from(settings or []), seed=seed, tick=tick)
     report(progress, out, strict=strict)
 
 
@@ -109,7 +114,7 @@ def check(
     from data_pipelines.reading import Problem
     from data_pipelines.sources import atomic, problem_line
 
-    measure = measure_by(config, model)
+    how = by_recipe(config, model) if config is not None else By(measure=by_model(model))
     with ExitStack() as stack:
         file = stack.enter_context(stack.enter_context(atomic(problems)).open("wb")) if problems else None
         printed = 0
@@ -123,7 +128,7 @@ def check(
             printed += 1
 
         with reading("checking") as tick:
-            found = run(data, decode=decode, need_target=config is not None, measure=measure, say=say, tick=tick)
+            found = run(data, decode=decode, **vars(how), say=say, tick=tick)
     if printed > limit:
         console.print(f"... and {printed - limit:,} more problems.", highlight=False)
     console.print(summary(found))
@@ -175,21 +180,11 @@ def stats(data: Data, model: Model = None) -> None:
     from data_pipelines.stats import statistics, tables
 
     with reading("counting") as tick:
-        found = statistics(data, measure=measure_by(None, model), tick=tick)
+        found = statistics(data, measure=by_model(model), tick=tick)
     console.print(tables(found))
 
 
 app.command(name="capture")(capture)
-
-
-def settings_of(given: list[str] | None) -> dict[str, Any]:
-    """`setting=value`s as a config holds them."""
-    from mmrl.config import apply_override
-
-    settings: dict[str, Any] = {}
-    for setting in given or []:
-        apply_override(settings, setting)
-    return settings
 
 
 def apart(words: list[str]) -> tuple[list[str], list[str]]:
@@ -198,38 +193,56 @@ def apart(words: list[str]) -> tuple[list[str], list[str]]:
     return files, [word for word in words if word not in files]
 
 
-def measure_by(config_file: str | None, model: str | None) -> Callable[[Sample], int] | None:
-    """The tokens of a prompt by a recipe's model and budget, after its rewards have looked at the target; or by a
-    model alone, without a limit."""
-    if config_file is None and model is None:
-        return None
-    from dataclasses import replace
+@dataclass(frozen=True)
+class By:
+    """How rows are checked: the arguments of `check` that a recipe or a model decides."""
 
-    from data_pipelines.media import Budget
-    from mmrl.config import Config, ModelConfig, load_config
+    need_target: bool = False
+    roots: list[str] = field(default_factory=list)
+    measure: Callable[[Sample], int | None] | None = None
+
+
+def by_recipe(config_file: str, model: str | None) -> By:
+    """As training by this recipe would read them: its rewards look at the target, its model (or another one) and budget
+    at the prompt. What makes images or videos needs no target but those its rewards ask for."""
+    from data_pipelines.media import configure
+    from mmrl.config import Config, load_config
     from mmrl.policies import policy_class
     from mmrl.recipe import make_recipe
     from rewards.scoring import check_targets
 
-    rewards = None
-    if config_file is not None:
-        config: Config = load_config(config_file)
-        kind = policy_class(model or config.model.path)
-        rewards = make_recipe(config, kind, where=config_file).rewards
-        policy = kind.load(replace(config.model, path=model or config.model.path), config.data.budget)
-    else:
-        assert model is not None
-        policy = policy_class(model).load(ModelConfig(path=model), Budget())
+    config: Config = load_config(config_file)
+    configure(config.data.decode)
+    kind = policy_class(model or config.model.path)
+    rewards = make_recipe(config, kind, where=config_file).rewards
+    policy = kind.load(replace(config.model, path=model or config.model.path), config.data.budget)
 
-    def tokens(sample: Sample) -> int:
-        if rewards is not None:
-            check_targets(rewards, [sample])
-        try:
-            return len(policy.encode(sample)[1].ids)
-        except ValueError as error:
-            raise ValueError(str(error).removeprefix(f"{sample.where} (id {sample.id}): ")) from None
+    def tokens(sample: Sample) -> int | None:
+        check_targets(rewards, [sample])
+        return tokens_of(policy, sample)
 
-    return tokens
+    return By(need_target=kind.makes == "text", roots=config.data.roots, measure=tokens)
+
+
+def by_model(model: str | None) -> Callable[[Sample], int | None] | None:
+    """The tokens of a prompt by a model alone, without a limit."""
+    if model is None:
+        return None
+    from data_pipelines.media import Budget
+    from mmrl.config import ModelConfig
+    from mmrl.policies import policy_class
+
+    policy = policy_class(model).load(ModelConfig(path=model), Budget(max_tokens=sys.maxsize))
+    return lambda sample: tokens_of(policy, sample)
+
+
+def tokens_of(policy: Policy, sample: Sample) -> int | None:
+    """Of the prompt, where the model that reads it counts them. ValueError if the policy cannot take the sample."""
+    try:
+        encoded = policy.encode(sample)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix(f"{sample.where} (id {sample.id}): ")) from None
+    return len(encoded[1].ids) if policy.makes == "text" else None
 
 
 def report(progress: Converted, out: Path, *, strict: bool) -> None:

@@ -139,7 +139,7 @@ class Conversion:
         """The row as it is stored. RowError if it is not to be."""
         chat(row.get("messages"))
         row = relative_to(row, self.folder)
-        sample = sample_of(row, "", folder=self.folder, where=where, need_target=False)
+        sample = sample_of(row, "", folder=self.folder, where=where)
         for error in (*faults(sample), *doubts(sample), *self.media.faults(sample)):
             raise error
         line = dump(row)

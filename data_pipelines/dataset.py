@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data_pipelines.media import verify
 from data_pipelines.reading import Problem
-from data_pipelines.rows import RowError, faults, name_of, sample_of
+from data_pipelines.rows import Gold, RowError, faults, name_of, sample_of
 from data_pipelines.sources import Rows, write_samples
 from mmrl.plugins import ConfigError
 from mmrl.records import Media, Sample
@@ -33,16 +33,19 @@ def read_samples(
     path: str | Path,
     *,
     need_target: bool = True,
+    prompts_only: bool = False,
     roots: Sequence[str | Path] = (),
     skipped: Callable[[str], None] | None = None,
 ) -> list[Sample]:
     """All samples of a dataset (JSON Lines, Parquet, or what else `Rows` reads), media paths made absolute.
 
     The stored id is the row's own (or a hash of its messages) followed by `@` and 8 hex digits of its media's hash.
-    With `need_target=False` a row may hold assistant turns instead of a target (supervised learning). ConfigError
-    lists the first bad rows, each as `file, row N (id X): what to do`, and their number; rows count from 1. With
-    `skipped`, rows whose media cannot be read are left out and it hears of each. `roots` as in `media.locate`.
+    With `need_target=False` a row may hold assistant turns instead of a target (supervised learning), with
+    `prompts_only=True` it may hold neither (what makes images needs no gold). ConfigError lists the first bad rows,
+    each as `file, row N (id X): what to do`, and their number; rows count from 1. With `skipped`, rows whose media
+    cannot be read are left out and it hears of each. `roots` as in `media.locate`.
     """
+    gold: Gold = "optional" if prompts_only else "target" if need_target else "target or turns"
     rows = Rows(path)
     samples: list[Sample] = []
     problems: list[tuple[str, str]] = []
@@ -56,7 +59,7 @@ def read_samples(
             if name in first_row:
                 raise ValueError(f"the id is already that of {first_row[name]}; ids (or messages) must differ")
             first_row[name] = place.rpartition(", ")[2]
-            sample = sample_of(row, name, folder=rows.folder, where=where, need_target=need_target, roots=roots)
+            sample = sample_of(row, name, folder=rows.folder, where=where, gold=gold, roots=roots)
             for fault in faults(sample):
                 raise fault
             samples.append(sample)

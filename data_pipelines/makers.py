@@ -20,6 +20,7 @@ MAKERS: dict[str, str] = {
     "charts-cold-start": "data_pipelines.charts.tiny:make_charts_cold_start",
     "video": "data_pipelines.video.build:make_video",
     "video-cold-start": "data_pipelines.video.build:make_video_cold_start",
+    "figures": "data_pipelines.captions.build:make_figures",
 }
 
 READERS: dict[str, str] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -20,10 +20,10 @@ REMEMBERED = 4096
 
 
 class Opener:
-    """Probes, and with `decode` decodes, the media of rows whose relative paths begin at `folder`."""
+    """Probes, and with `decode` decodes, the media of rows; `folder` and `roots` as in `media.locate`."""
 
-    def __init__(self, folder: Path, *, decode: bool) -> None:
-        self.folder, self.decode = folder, decode
+    def __init__(self, folder: Path, *, decode: bool, roots: Sequence[str | Path] = ()) -> None:
+        self.folder, self.decode, self.roots = folder, decode, roots
         self.pool = ThreadPoolExecutor(THREADS)
         self._decoded = lru_cache(maxsize=REMEMBERED)(_decode)
 
@@ -42,7 +42,7 @@ class Opener:
         if ADDRESS.match(path) or "\0" in path:
             return
         try:
-            media = probe(locate(path, folder=self.folder), kind)
+            media = probe(locate(path, folder=self.folder, roots=self.roots), kind)
         except ValueError:
             return
         if self.decode:

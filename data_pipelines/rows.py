@@ -11,9 +11,9 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from data_pipelines.coordinates import CONVENTIONS
 from data_pipelines.media import MEDIA_KINDS, MediaKind, locate, probe
@@ -30,6 +30,10 @@ RESERVED = re.compile(r"<\|(?:image_pad|video_pad|vision_pad|vision_start|vision
 PLACES = frozenset(("box", "boxes", "point", "points"))
 TIMES = frozenset(("span", "spans", "highlights"))
 """Keys of targets that are checked against the media."""
+
+Gold = Literal["target", "target or turns", "optional"]
+"""What a row must hold to learn from: a target; that or assistant turns (supervised learning); nothing (prompts to make
+images or videos of)."""
 
 EDGE = 1.0
 """Pixels by which a gold box or point may leave its image: annotations are rounded."""
@@ -89,7 +93,7 @@ def name_of(row: Row) -> str:
 
 
 def sample_of(
-    row: Row, name: str, *, folder: Path, where: str, need_target: bool, roots: Sequence[str | Path] = ()
+    row: Row, name: str, *, folder: Path, where: str, gold: Gold = "optional", roots: Sequence[str | Path] = ()
 ) -> Sample:
     """The row as training sees it, its media probed; `roots` as in `media.locate`. RowError says what is wrong."""
     target, meta = row.get("target") or {}, row.get("meta") or {}
@@ -98,10 +102,10 @@ def sample_of(
     _require(isinstance(target, dict) and isinstance(meta, dict), "`target` and `meta` must be JSON objects")
     _require(row.get("id") is None or isinstance(row["id"], (str, int)), "`id` must be a text or a whole number")
     messages = chat(row.get("messages"))
-    answered = any(message["role"] == "assistant" for message in messages)
-    if not target and (need_target or not answered):
-        what = "row without target" if need_target else "row without target and without assistant turns"
-        raise RowError("no target", what)
+    if not target and gold == "target":
+        raise RowError("no target", "row without target")
+    if not target and gold == "target or turns" and not answered(messages):
+        raise RowError("no target", "row without target and without assistant turns")
     media: list[Media] = []
 
     def absolute(kind: MediaKind, file: str) -> str:
@@ -317,6 +321,11 @@ def texts(messages: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield content
         else:
             yield from (part["text"] for part in content if part["type"] == "text")
+
+
+def answered(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a chat holds an assistant turn."""
+    return any(message["role"] == "assistant" for message in messages)
 
 
 def media_parts(messages: Any) -> Iterator[dict[str, Any]]:

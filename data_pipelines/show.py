@@ -79,7 +79,7 @@ def _row(folder: Path, where: str, row: Row | Problem) -> Iterator[Image.Image]:
     try:
         if isinstance(row, Problem):
             raise ValueError(row.message)
-        sample = sample_of(row, name_of(row), folder=folder, where=where, need_target=False)
+        sample = sample_of(row, name_of(row), folder=folder, where=where)
     except ValueError as error:
         yield _text(where, colour=FAINT)
         yield _text(str(error), colour=BAD, lines=8)

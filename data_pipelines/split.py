@@ -62,7 +62,7 @@ def _samples(source: str) -> Iterator[tuple[Row, Sample]]:
         try:
             if isinstance(row, Problem):
                 raise ValueError(row.message)
-            sample = sample_of(row, name_of(row), folder=rows.folder, where=where, need_target=False)
+            sample = sample_of(row, name_of(row), folder=rows.folder, where=where)
             yield absolute_from(row, rows.folder), sample
         except ValueError as error:
             raise ConfigError(f"{where}: {error}.\n  `mmrl data check {source}` lists all bad rows.") from None

@@ -56,7 +56,7 @@ class Statistics:
 def statistics(
     source: str,
     *,
-    measure: Callable[[Sample], int] | None = None,
+    measure: Callable[[Sample], int | None] | None = None,
     tick: Callable[[Rows], None] = lambda rows: None,
 ) -> Statistics:
     """Count the rows of a source; `measure` gives the tokens of a prompt."""
@@ -70,7 +70,7 @@ def statistics(
             try:
                 if isinstance(row, Problem):
                     raise ValueError(row.message)
-                sample = sample_of(row, name_of(row), folder=rows.folder, where=where, need_target=False)
+                sample = sample_of(row, name_of(row), folder=rows.folder, where=where)
                 _count(found, sample, None if measure is None else measure(sample))
             except ValueError:
                 found.bad += 1

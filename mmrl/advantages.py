@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmrl.records import Rollouts
 from mmrl.stages import Context
+from rewards.length import length_penalty
 
 
 def group_sum(values: Tensor, group: Tensor) -> Tensor:
@@ -150,8 +151,8 @@ def overlong_penalty(advantage: Tensor, rollouts: Rollouts, context: Context, *,
 
     0 up to `limit - buffer` tokens, falling linearly to -1 at `limit`, -1 beyond.
     """
-    penalty = ((limit - buffer - rollouts.length) / buffer).clamp(-1.0, 0.0)
-    return advantage + penalty[:, None]
+    penalty = length_penalty(rollouts, limit=limit, buffer=buffer)
+    return advantage + advantage.new_tensor(penalty)[:, None]
 
 
 def overlong_filter(advantage: Tensor, rollouts: Rollouts, context: Context) -> Tensor:

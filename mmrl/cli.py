@@ -230,12 +230,9 @@ def rewards_replay(
 
 def _entry(reward: str, settings: list[str] | None) -> dict[str, Any]:
     """A reward and `setting=value`s as a recipe's list of rewards holds them."""
-    from mmrl.config import apply_override
+    from mmrl.config import settings_from
 
-    entry: dict[str, Any] = {}
-    for setting in settings or []:
-        apply_override(entry, setting)
-    return {**entry, "name": reward}
+    return {**settings_from(settings or []), "name": reward}
 
 
 @rewards.command(name="serve")

@@ -39,7 +39,7 @@ class AdapterConfig:
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     path: str = "tiny"
-    """A local folder, a hub name, or `tiny`: the model that ships with mmrl."""
+    """A local folder, a hub name, or a model that ships with mmrl: `tiny`, or a tiny diffusers pipeline."""
     vision: Literal["frozen", "trained"] = "frozen"
     """Whether the vision tower and its merger are trained."""
     adapter: AdapterConfig | None = None
@@ -51,6 +51,9 @@ class ModelConfig:
     device: str = "auto"
     generation_tokens: int = 262_144
     """Most KV-cache tokens held at a time while generating."""
+    text_encoders: Literal["release", "keep"] = "release"
+    """Of image and video models. `release` encodes all prompts of the data before training and frees the encoders;
+    `keep` encodes a prompt when it is drawn, for data whose embeddings would not fit into the CPU's memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,10 @@ class OptimizerConfig:
     updates_per_rollout: int = 1
     """Optimizer updates made from the rollouts of one step: `epochs` passes over them, each in equal parts."""
     epochs: int = 1
+    ema: float | None = None
+    """Decay of a moving average of the trained weights, which evaluations and checkpoints then hold (`ema.py`)."""
+    ema_every: int = 1
+    """Updates from one change of the average to the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +270,14 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         raise ConfigError(f"{override}: there is nothing at `{key}` to set.") from None
 
 
+def settings_from(words: typing.Iterable[str]) -> dict[str, Any]:
+    """The mapping that `key=value` words spell, as `apply_override` reads each."""
+    given: dict[str, Any] = {}
+    for word in words:
+        apply_override(given, word)
+    return given
+
+
 def normalise_stages(raw: dict[str, Any]) -> dict[str, Any]:
     """Bare stage names become `{name: ...}`."""
 
@@ -326,6 +341,12 @@ def check_combinations(config: Any, where: str) -> None:
         problems.append(f"steps = {config.steps}: at least 1.")
     if config.optimizer.learning_rate <= 0:
         problems.append(f"optimizer.learning_rate = {config.optimizer.learning_rate}: must be positive.")
+    if config.optimizer.ema is not None and not 0 < config.optimizer.ema < 1:
+        problems.append(f"optimizer.ema = {config.optimizer.ema}: a decay between 0 and 1, such as 0.995.")
+    if config.optimizer.ema is not None and isinstance(config, SftConfig):
+        problems.append("optimizer.ema is for `mmrl train`; `mmrl sft` keeps no average. Leave it out.")
+    if config.optimizer.ema_every < 1:
+        problems.append(f"optimizer.ema_every = {config.optimizer.ema_every}: at least 1.")
     if config.micro_batch_tokens < 1:
         problems.append("micro_batch_tokens: at least 1.")
     if problems:

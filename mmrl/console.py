@@ -31,11 +31,12 @@ class StepPrinter:
             name.removeprefix("seconds/"): value for name, value in metrics.items() if name.startswith("seconds/")
         }
         phases = " ".join(f"{name} {value:.1f}" for name, value in seconds.items() if value >= 0.05)
+        length = f"length {metrics['length']:.1f}  " if "tokens" in metrics else ""  # steps are always as many
         filled = round(12 * (step + 1) / self.steps)
         self.console.print(
             f"[bold]{step + 1:>{width}}/{self.steps}[/] [cyan]{'━' * filled}[/][dim]{'━' * (12 - filled)}[/] "
             f"reward [bold]{metrics['reward']:.3f}[/] ±{metrics['reward_std']:.2f} "
-            f"(10 steps {sum(self._rewards) / len(self._rewards):.3f})  length {metrics['length']:.1f}  "
+            f"(10 steps {sum(self._rewards) / len(self._rewards):.3f})  {length}"
             f"ratio gap {metrics['ratio_gap']:.0e}  {sum(seconds.values()):.1f} s [dim]({phases})[/]",
             highlight=False,
             soft_wrap=True,
@@ -44,12 +45,13 @@ class StepPrinter:
         if len(self._flat) < FLAT_STEPS or not all(self._flat):
             return []
         self._flat.clear()
+        noise = "temperature" if "tokens" in metrics else "level"
         right, wrong = metrics["groups_all_right"], metrics["groups_all_wrong"]
         remedy = "Too easy: use harder prompts" if right > wrong else "Too hard: begin with mmrl sft"
         warning = (
             f"for {FLAT_STEPS} steps at least {FLAT_SHARE:.0%} of the groups had equal rewards "
             f"(now {right:.0%} all right, {wrong:.0%} all wrong); such groups teach nothing. {remedy}, "
-            "raise sampling.temperature or group_size, or draw other prompts with rollout.name=dynamic."
+            f"raise sampling.{noise} or group_size, or draw other prompts with rollout.name=dynamic."
         )
         self.console.print(f"[yellow]warning:[/] {warning}", highlight=False)
         return [warning]

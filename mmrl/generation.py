@@ -21,13 +21,13 @@ from rich.table import Table
 from rich.text import Text
 
 from data_pipelines.media import Budget, probe
-from mmrl.config import Config, ModelConfig, apply_override, load_config
+from mmrl.config import Config, ModelConfig, load_config, settings_from
 from mmrl.pictures import FPS, Picture, encode, grid
 from mmrl.plugins import ConfigError, Stage, check_settings
 from mmrl.policies import policy_class
 from mmrl.records import Rollouts, Sample
 from mmrl.runs import layout
-from mmrl.runs.files import atomic_write
+from mmrl.runs.files import write_bytes
 from mmrl.runs.run import model_of
 from mmrl.runs.summary import clean
 from mmrl.stages import Policy
@@ -112,21 +112,16 @@ class Source:
 
         Completions of a prompt differ by the noise they begin with, also where training lets them share it.
         """
-        given: dict[str, Any] = {}
-        for setting in request.settings:
-            apply_override(given, setting)
         configured = self.config.sampling if self.config else {}
         where = f"{self.name}/{layout.CONFIG}: sampling" if self.config else "sampling"
         total = self.config.steps if self.config else 1
         checked = check_settings(self.kind.sampling, configured, name="sampling", where=where)
         how: Any = Stage("sampling", self.kind.sampling, checked).at(total - 1, total)
         how = replace(how, same_noise=False).at_temperature(request.temperature)
-        how = replace(
+        given = settings_from(request.settings)
+        return replace(
             how, **check_settings(self.kind.sampling, given, name="sampling", where="mmrl generate: sampling")
         )
-        if how.level == 0:  # nothing is drawn, so nothing need be trained
-            how = replace(how, window="all", last_step=True, fraction=1.0)
-        return how
 
 
 class Kept(NamedTuple):
@@ -202,6 +197,7 @@ def scoring(request: Request, samples: Sequence[Sample], makes: Literal["text", 
     try:
         check_reads(rewards, makes, where="--reward")
         check_targets(rewards, samples)
+        rewards.load()
         yield rewards
     finally:
         rewards.close()
@@ -210,18 +206,17 @@ def scoring(request: Request, samples: Sequence[Sample], makes: Literal["text", 
 def reward_spec(text: str) -> dict[str, Any]:
     """`clip_score,weight=2` as a recipe's list of rewards holds it."""
     name, *settings = text.split(",")
-    spec: dict[str, Any] = {}
-    for setting in settings:
-        apply_override(spec, setting)
-    return {**spec, "name": name}
+    return {**settings_from(settings), "name": name}
 
 
 def make_all(
     policy: Policy, *, how: Any, samples: Sequence[Sample], request: Request, rewards: Rewards, console: Console
 ) -> list[Kept]:
     """The pictures of one policy, a prompt at a time so that no more than one prompt's latents are held."""
+    policy.check(how, training=False)
     for sample in samples:
         policy.encode(sample)
+    policy.prepare(samples, how)
     kept = []
     for sample in track(samples, "generating", console=console, transient=True, disable=not console.is_terminal):
         rollouts = policy.generate([sample], [request.best_of or request.count], how, seed=request.seed, step=0)
@@ -263,21 +258,16 @@ def write(sides: Sequence[Sequence[Kept]], samples: Sequence[Sample], out: Path,
                 nth = str(number + 1) if request.count > 1 else ""
                 parts = (f"{index + 1:02d}", slug(sample.prompt), nth, name)
                 result.files.append(out / f"{'-'.join(filter(None, parts))}{suffix}")
-                save(content, result.files[-1])
+                write_bytes(result.files[-1], content)
                 row.append(picture)
         rows.append(row)
     headings = names * request.count if len(sides) == 2 else []
     figure = grid(rows, [sample.prompt for sample in samples], headings=headings)
     result.grid = out / "grid.png"
-    save(encode(figure)[0], result.grid)
+    write_bytes(result.grid, encode(figure)[0])
     if request.rewards:
         result.table = table(sides, names, samples, request)
     return result
-
-
-def save(content: bytes, file: Path) -> None:
-    with atomic_write(file) as path:
-        path.write_bytes(content)
 
 
 def slug(prompt: str, *, longest: int = 40) -> str:

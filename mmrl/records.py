@@ -27,14 +27,14 @@ class Media:
     """SHA-256 of the file's bytes, hexadecimal; names the copy in the run directory."""
     size: tuple[int, int]
     """Size as stored, after the EXIF orientation is applied."""
-    frames: int = 1
-    """Video: frames of the file."""
-    fps: float = 0.0
-    """Video: frames per second of the file, on average; 0 where only the row says it (a folder of frames)."""
     seen: tuple[int, int] | None = None
     """Size after the pixel budget: what the model saw. None until the sample was measured or encoded."""
     times: tuple[float, ...] = ()
     """Video only: the time in seconds of every frame the model saw."""
+    frames: int = 1
+    """Video: frames of the file."""
+    fps: float = 0.0
+    """Video: frames per second of the file, on average; 0 where only the row says it (a folder of frames)."""
     grid: tuple[int, int, int] | None = None
     """(pairs of frames, rows, columns) of the patches the model saw."""
     tokens: int = 0

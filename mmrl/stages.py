@@ -7,7 +7,7 @@ the config by registry name or by `path/to/file.py:name`; `docs/extending.md` sh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -90,9 +90,10 @@ class TokenLoss(Protocol):
 
 
 class GroupLoss(Protocol):
-    """A loss that compares rows and depends on the policy only through one number per row.
+    """A loss that compares rows and depends on the policy only through one number per row, made of its log-probs.
 
-    Exact without a whole group in one micro-batch: c_i = dL/ds_i from a pass without gradient, then sum_i c_i * s_i.
+    Exact however rows are cut into micro-batches: the log-probs of the whole batch from a pass without gradient, c =
+    dL/dlogp [N, T] from a small autograd, then sum c * logp.
     """
 
     def row_score(self, logp: Tensor, rows: Rollouts) -> Tensor:
@@ -132,8 +133,29 @@ class Policy(Protocol):
         """How far, on average, log-probs may differ between generation and training by rounding alone."""
         ...
 
-    def generate(self, samples: Sequence[Sample], sizes: Sequence[int], how: Any, *, seed: int, step: int) -> Rollouts:
-        """`sizes[i]` completions of `samples[i]`, a function of (seed, step, sample) and not of the batch."""
+    def check(self, how: Any, *, training: bool) -> None:
+        """ConfigError for a `sampling` that this model cannot do, and when training for one with nothing to learn from.
+        Called before anything is written."""
+        ...
+
+    def prepare(self, samples: Sequence[Sample], how: Any) -> None:
+        """What is done once, before the first completion, for all samples that the policy will be asked for."""
+        ...
+
+    def generate(
+        self,
+        samples: Sequence[Sample],
+        sizes: Sequence[int],
+        how: Any,
+        *,
+        seed: int,
+        step: int,
+        signals: Collection[str] = (),
+    ) -> Rollouts:
+        """`sizes[i]` completions of `samples[i]`, a function of (seed, step, sample) and not of the batch.
+
+        `signals` are those that `logp` will be asked for, some of which compare with what happens here.
+        """
         ...
 
     def logp(self, rows: Rollouts, *, signals: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mmrl.advantages import spread
+from mmrl.ema import MovingAverage
 from mmrl.evaluation import evaluate
 from mmrl.losses import weights
 from mmrl.optimization import learning_rate, make_optimizer, update
@@ -35,7 +36,8 @@ def train(
     config = recipe.config
     sampler = recipe.make_sampler(list(samples))
     optimizer = make_optimizer(policy, config.optimizer)
-    metrics = run.restore(policy, optimizer, sampler)
+    average = MovingAverage(policy, optimizer, config.optimizer)
+    metrics = run.restore(policy, optimizer, average, sampler)
     for step in range(run.first_step, config.steps):
         clock = Clock()
         context = make_context(step, policy, recipe, sampler, samples, metrics)
@@ -56,11 +58,11 @@ def train(
         if step == run.first_step:
             check_on_policy(report, tolerance=policy.tolerance)
         if run.due(step, config.evaluate.every) and held_out:
-            run.evaluated(
-                step, evaluate(policy, recipe.rewards, held_out, config.evaluate, recipe.sampling, seed=config.seed)
-            )
+            with average.applied():
+                result = evaluate(policy, recipe.rewards, held_out, config.evaluate, recipe.sampling, seed=config.seed)
+            run.evaluated(step, result)
         if run.due(step, config.checkpoint.every) or step + 1 == config.steps:
-            run.checkpoint(step, policy, optimizer, sampler, metrics, keep=config.checkpoint.keep)
+            run.checkpoint(step, policy, optimizer, average, sampler, metrics, keep=config.checkpoint.keep)
 
 
 def draw(
@@ -86,7 +88,12 @@ def make_context(
         # Each call of a step draws with a seed of its own, so that a prompt met again is completed anew.
         requests[0] += 1
         return policy.generate(
-            chosen, sizes, replace(how, **changes), seed=derive(seed, "request", requests[0]), step=step
+            chosen,
+            sizes,
+            replace(how, **changes),
+            seed=derive(seed, "request", requests[0]),
+            step=step,
+            signals=recipe.credit_needs | recipe.loss_needs,
         )
 
     return Context(
@@ -101,18 +108,23 @@ def make_context(
 
 
 def credit(policy: Policy, recipe: Recipe, rollouts: Rollouts, context: Context) -> None:
-    """Fill `advantage` by the chain, after the signals its links need. Rows without reward get 0."""
+    """Fill `advantage` by the chain, after the signals its links need; log-probs that only the loss needs come last,
+    of the actions that the chain has left to be trained. Rows without reward get 0."""
     assert rollouts.reward is not None
     early, budget = recipe.credit_needs, recipe.config.micro_batch_tokens
-    several_updates = recipe.config.optimizer.updates_per_rollout > 1
-    if several_updates or early & {"logp_old", *policy.provides}:
+    old_early = bool(early & {"logp_old", *policy.provides})
+    if old_early:
         fill_logp_old(policy, rollouts, sorted(early & policy.provides), budget=budget)
-    if "logp_ref" in early | recipe.loss_needs:
+    if "logp_ref" in early:
         fill_logp_ref(policy, rollouts, budget=budget)
     advantage = spread(rollouts.reward, rollouts)
     for stage in recipe.advantages:
         advantage = stage.at(context.step, context.total, context.metrics)(advantage, rollouts, context)
     rollouts.advantage = advantage.nan_to_num(0.0)
+    if recipe.config.optimizer.updates_per_rollout > 1 and not old_early:
+        fill_logp_old(policy, rollouts, [], budget=budget)
+    if "logp_ref" in recipe.loss_needs - early:
+        fill_logp_ref(policy, rollouts, budget=budget)
 
 
 @torch.no_grad()
@@ -162,8 +174,8 @@ def check_on_policy(report: Report, *, tolerance: float) -> None:
 def accumulate(policy: Policy, batch: Rollouts, recipe: Recipe, context: Context, report: Report) -> None:
     """Add up the gradient of the loss over one optimizer batch, a micro-batch at a time.
 
-    A token loss is weighted with shares of the whole batch, a group loss with its exact derivative by each row's
-    score, so neither depends on how the batch is cut.
+    A token loss is weighted with shares of the whole batch, a group loss with its exact derivative by each log-prob, so
+    neither depends on how the batch is cut.
     """
     where = (context.step, context.total, context.metrics)
     terms = [(term, term.stage.at(*where), term.coefficient(*where)) for term in recipe.terms]
@@ -171,7 +183,7 @@ def accumulate(policy: Policy, batch: Rollouts, recipe: Recipe, context: Context
     micro_batches = policy.micro_batches(batch, budget=recipe.config.micro_batch_tokens)
     for index, (term, stage, _) in enumerate(terms):
         if term.is_group_loss:
-            shares[index] = row_coefficients(policy, stage, batch, micro_batches)
+            shares[index] = group_coefficients(policy, stage, batch, micro_batches)
         else:
             shares[index] = weights(batch.mask, term.aggregate, constant_length=recipe.constant_length)
     signals = sorted(recipe.loss_needs & policy.provides)
@@ -191,21 +203,21 @@ def accumulate(policy: Policy, batch: Rollouts, recipe: Recipe, context: Context
 def term_loss(term: Term, stage: Any, logp: Tensor, part: Rollouts, share: Tensor) -> Tensor:
     """A micro-batch's contribution to the term's value (of a group loss: to its gradient only)."""
     if term.is_group_loss:
-        return (share * stage.row_score(logp, part)).sum()
+        return (share * logp).sum()
     return (share * part.mask * stage(logp, part)).sum()
 
 
 @torch.no_grad()
-def row_coefficients(policy: Policy, stage: Any, batch: Rollouts, micro_batches: list[MicroBatch]) -> Tensor:
-    """f32[N], dL/ds_i of a group loss at the current policy: its scores without gradient, then one small autograd."""
-    scores = torch.zeros(len(batch))
+def group_coefficients(policy: Policy, stage: Any, batch: Rollouts, micro_batches: list[MicroBatch]) -> Tensor:
+    """f32[N, T], dL/dlogp of a group loss at the current policy: its log-probs without gradient, then one small
+    autograd. A row may be cut over several micro-batches (some of its denoising steps in each)."""
+    logp = torch.zeros(batch.mask.shape)
     for micro_batch in micro_batches:
-        part = batch.part(micro_batch)
-        logp, values = policy.logp(part)
-        scores[micro_batch.rows] = stage.row_score(logp, on_device(part, logp, values)).cpu()
+        logp[micro_batch.rows] += policy.logp(batch.part(micro_batch))[0].cpu()
     with torch.enable_grad():
-        scores.requires_grad_(True)
-        (coefficients,) = torch.autograd.grad(stage.group_loss(scores, batch), scores)
+        logp.requires_grad_(True)
+        scores = stage.row_score(logp, on_device(batch, logp, {}))
+        (coefficients,) = torch.autograd.grad(stage.group_loss(scores, batch), logp)
     return coefficients
 
 

@@ -16,12 +16,13 @@ from mmrl.records import Rollouts, Sample
 from mmrl.schedules import Schedule, as_schedule
 from rewards.adapters import adapt
 from rewards.calling import Outcome, attempt
+from rewards.frames import Frame, as_frame, by_frame, over_frames
 from rewards.registry import RewardInfo, Score, available
 
 if TYPE_CHECKING:
     from rewards.workers import Workers
 
-RESERVED = ("weight", "task", "as", "threshold", "timeout", "workers", "form")
+RESERVED = ("weight", "task", "as", "threshold", "frame", "timeout", "workers", "form")
 """Keys of an entry that are not settings of the reward."""
 
 
@@ -72,6 +73,8 @@ class Entry:
     """The values of `sample.meta["task"]` it applies to; None is every sample."""
     threshold: float | None = None
     """Set, the score is 1 where the value is at least this, else 0."""
+    frame: Frame | None = None
+    """Set, an image reward reads these frames of videos (`frames.py`)."""
     timeout: float | None = None
     """Seconds a call may take; set, calls run in worker processes."""
     workers: int = 1
@@ -115,6 +118,7 @@ class Entry:
             weight=_weight(spec.get("weight", 1.0), where=f"{where}.weight"),
             tasks=_tasks(spec.get("task"), where=f"{where}.task"),
             threshold=spec.get("threshold"),
+            frame=as_frame(spec.get("frame"), reward.info, where=f"{where}.frame"),
             timeout=timeout,
             workers=workers,
         )
@@ -122,6 +126,11 @@ class Entry:
     @property
     def info(self) -> RewardInfo:
         return self.reward.info
+
+    @property
+    def reads(self) -> str:
+        """What the policy has to make: what the reward reads, or videos if it reads frames of them."""
+        return self.info.reads if self.frame is None else "video"
 
     @property
     def range(self) -> tuple[float, float]:
@@ -151,14 +160,18 @@ class Entry:
     def outcomes(self, rollouts: Rollouts, *, step: int, total: int) -> dict[int, Outcome]:
         """Row -> outcome, for every row it applies to."""
         settings = self.stage.settings_at(step, total)
-        calls = self.calls(rollouts)
-        asked = [(self._read(rollouts, rows), [rollouts.sample_of(row) for row in rows]) for rows in calls]
-        results = self.attempt_all(settings, asked)
-        return {
-            row: self._cut(outcome)
-            for rows, outcomes in zip(calls, results, strict=True)
-            for row, outcome in zip(rows, outcomes, strict=True)
-        }
+        calls = [(rows, self._read(rollouts, rows)) for rows in self.calls(rollouts)]
+        found: dict[int, list[Outcome]] = {row: [] for rows, _ in calls for row in rows}
+        if self.frame is not None:
+            calls = [call for rows, videos in calls for call in by_frame(rows, videos, self.frame)]
+        asked = [(completions, [rollouts.sample_of(row) for row in rows]) for rows, completions in calls]
+        for (rows, _), outcomes in zip(calls, self.attempt_all(settings, asked), strict=True):
+            for row, outcome in zip(rows, outcomes, strict=True):
+                found[row].append(outcome)
+        for row in (row for row, outcomes in found.items() if not outcomes):
+            assert rollouts.images is not None
+            found[row] = [IndexError(f"the video has no frame {self.frame}; it has {len(rollouts.images[row])}")]
+        return {row: self._cut(over_frames(outcomes)) for row, outcomes in found.items()}
 
     def attempt_all(
         self, settings: Mapping[str, Any], calls: Sequence[tuple[Any, Sequence[Sample]]]
@@ -179,14 +192,17 @@ class Entry:
 
     def _read(self, rollouts: Rollouts, rows: list[int]) -> Any:
         """What the reward reads of these rows."""
-        reads = self.info.reads
+        reads = self.reads
         if reads == "rollouts":
             return rollouts.select(rows)
         if reads == "text" or (reads == "any" and rollouts.images is None):
             return [rollouts.text[row] for row in rows]
         if rollouts.images is None:
             raise ConfigError(f"reward {self.name} reads {reads}s; these completions are texts.")
-        return [rollouts.images[row] for row in rows]
+        made = [rollouts.images[row] for row in rows]
+        if self.frame is not None and not all(isinstance(one, list | tuple) for one in made):
+            raise ConfigError(f"reward {self.name} reads a frame of videos; these completions are images.")
+        return made
 
     def _cut(self, outcome: Outcome) -> Outcome:
         if self.threshold is None or not isinstance(outcome, Score):

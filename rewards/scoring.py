@@ -98,15 +98,15 @@ class Rewards:
     def _outcomes(self, rollouts: Rollouts, *, step: int, total: int) -> Iterator[tuple[Entry, dict[int, Outcome]]]:
         """Every entry's outcomes, in order. Entries that wait for a server or a worker process do so side by side."""
         waiting = [entry for entry in self.entries if entry.waits]
+        targets = deepcopy([sample.target for sample in rollouts.samples])
         with ThreadPoolExecutor(len(waiting) or 1) as pool:
             pending = {entry.name: pool.submit(entry.outcomes, rollouts, step=step, total=total) for entry in waiting}
             try:
                 for entry in self.entries:
                     found = pending.get(entry.name)
-                    golds = deepcopy([sample.target for sample in rollouts.samples])
                     with _said_when_slow(entry, step):
                         outcomes = found.result() if found else entry.outcomes(rollouts, step=step, total=total)
-                    if golds != [sample.target for sample in rollouts.samples]:
+                    if targets != [sample.target for sample in rollouts.samples]:
                         raise RewardFailure(f"reward {entry.name} changed sample.target, which all rewards share.")
                     yield entry, outcomes
             except BaseException:
@@ -172,10 +172,14 @@ def _said_when_slow(entry: Entry, step: int) -> Iterator[None]:
 def check_reads(rewards: Rewards, makes: str, *, where: str) -> None:
     """Raise `ConfigError` for a reward that reads something else than the policy makes: text, image or video."""
     for index, entry in enumerate(rewards.entries):
-        if entry.info.reads not in (makes, "any", "rollouts"):
-            raise ConfigError(
-                f"{where}: rewards.{index}: {entry.name} reads {entry.info.reads}, but this policy makes {makes}."
-            )
+        if entry.reads in (makes, "any", "rollouts"):
+            continue
+        what = entry.reads if entry.frame is None else f"a frame of a video (frame: {entry.frame})"
+        hint = "\n  With `frame: first` (middle, last, a number, mean) in its entry it reads frames of the videos."
+        raise ConfigError(
+            f"{where}: rewards.{index}: {entry.name} reads {what}, but this policy makes {makes}."
+            f"{hint if (entry.reads, makes) == ('image', 'video') else ''}"
+        )
 
 
 def check_targets(rewards: Rewards, samples: Iterable[Sample], *, shown: int = 5) -> None:

@@ -27,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mmrl.config import apply_override
+from mmrl.config import settings_from
 from mmrl.plugins import ConfigError, nearest
 from mmrl.records import Sample
 from rewards import wire
@@ -199,10 +199,8 @@ def serve(
 def load(names: Sequence[str], settings: Sequence[str], *, timeout: float | None) -> list[Served]:
     """The rewards with their settings. Raises `ConfigError`, and whatever the loading of a model raises."""
     where = "mmrl rewards serve"
-    given: dict[str, Any] = {name.rpartition(":")[2]: {} for name in names}
-    known = set(given)
-    for setting in settings:
-        apply_override(given, setting)
+    known = {name.rpartition(":")[2] for name in names}
+    given: dict[str, Any] = {key: {} for key in known} | settings_from(settings)
     for key, chosen in given.items():
         if key not in known or not isinstance(chosen, dict):
             raise ConfigError(f"{where}: --settings is NAME.setting=value; found {key}.\n  {nearest(key, known)}")

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mmrl.plain import plain
 from mmrl.records import Media, Sample
 from rewards.calling import FLOAT32_MAX, Outcome, RemoteError
 from rewards.registry import Score
@@ -117,6 +118,10 @@ def encode_sample(sample: Sample) -> dict[str, Any]:
             "size": item.size,
             "seen": item.seen,
             "times": item.times,
+            "frames": item.frames,
+            "fps": item.fps,
+            "grid": item.grid,
+            "tokens": item.tokens,
         }
         for item in sample.media
     ]
@@ -142,13 +147,22 @@ def decode_sample(value: Any, *, where: str) -> Sample:
 
 def _decode_media(value: Any, where: str) -> Media:
     required = {"kind": str, "path": str, "digest": str, "size": list}
-    fields = _object(value, where, required, {"seen": list | None, "times": list})
+    optional = {
+        "seen": list | None, "times": list, "frames": int, "fps": int | float, "grid": list | None, "tokens": int,
+    }  # fmt: skip
+    fields = _object(value, where, required, optional)
     if fields["kind"] not in ("image", "video"):
         raise ValueError(f"{where}.kind is image or video; found {reprlib.repr(fields['kind'])}")
     for key in ("size", "seen"):
         size = fields.get(key)
         if size is not None and not (len(size) == 2 and all(type(side) is int for side in size)):
             raise ValueError(f"{where}.{key} is [width, height]; found {reprlib.repr(size)}")
+    grid = fields.get("grid")
+    if grid is not None and not (len(grid) == 3 and all(type(count) is int for count in grid)):
+        raise ValueError(f"{where}.grid is [pairs of frames, rows, columns]; found {reprlib.repr(grid)}")
+    for key in ("frames", "fps", "tokens"):
+        if isinstance(fields.get(key), bool):
+            raise ValueError(f"{where}.{key} is a number; found {fields[key]}")
     if not all(type(time) in (int, float) for time in fields.get("times", [])):
         raise ValueError(f"{where}.times is a list of seconds; found {reprlib.repr(fields['times'])}")
     listed: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()}
@@ -227,7 +241,7 @@ def _encode_outcome(outcome: Outcome) -> dict[str, Any] | None:
     try:
         if isinstance(outcome, Exception):
             return {"error": encode_error(outcome)}
-        return {"value": outcome.value, "parsed": _plain(outcome.parsed), "why": str(outcome.why)}
+        return {"value": outcome.value, "parsed": plain(outcome.parsed, deepest=DEEPEST), "why": str(outcome.why)}
     except Exception as error:  # a reward's own object that cannot even be printed
         return {"error": {"type": type(error).__name__, "message": "an answer that cannot be sent", "traceback": ""}}
 
@@ -270,22 +284,3 @@ def decode_error(value: Any) -> RemoteError:
     fields = value if isinstance(value, dict) else {"message": reprlib.repr(value)}
     kind, message, trace = (str(fields.get(key) or "") for key in ("type", "message", "traceback"))
     return RemoteError(kind[:100] or "Error", message[:LONGEST_MESSAGE], trace[-LONGEST_TRACEBACK:])
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """`value` as JSON: tuples and sets become lists, numbers that are not finite null, other objects their text."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int):
-        return value if value.bit_length() <= 1024 else "a large integer"
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if depth > DEEPEST:
-        return "..."
-    if isinstance(value, dict):
-        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item, depth + 1) for item in value]
-    if hasattr(value, "tolist"):  # tensors, arrays and their scalars
-        return _plain(value.tolist(), depth + 1)
-    return str(value)

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrl.config import AdapterConfig, Config, SftConfig, dump, load_config, merge
+from mmrl.config import AdapterConfig, Config, SftConfig, dump, load_config, merge, settings_from
 from mmrl.plugins import ConfigError
 
 BASE = """
@@ -177,6 +177,15 @@ def test_overrides_that_set_nothing_are_refused(base, override, message):
     refuses(base, override, message=message)
 
 
+def test_words_spell_a_mapping_as_overrides_do():
+    assert settings_from(["a=1", "b.c=1e-5", "b.d=[x, y]", "e=", "a=two"]) == {
+        "a": "two", "b": {"c": 1e-5, "d": ["x", "y"]}, "e": None,
+    }  # fmt: skip
+    assert settings_from([]) == {}
+    with pytest.raises(ConfigError, match="written key=value"):
+        settings_from(["a"])
+
+
 # -- mistakes ------------------------------------------------------------------------------------------------------
 
 
@@ -232,6 +241,8 @@ def test_a_missing_key_is_named(write):
         (["optimizer.learning_rate=0"], "optimizer.learning_rate = 0"),
         (["evaluate.every=5"], "evaluate.every is set but data.test is not"),
         (["optimizer.epochs=2", "optimizer.updates_per_rollout=3"], "multiple of optimizer.epochs"),
+        (["optimizer.ema=1.0"], "optimizer.ema = 1.0: a decay between 0 and 1"),
+        (["optimizer.ema=0.9", "optimizer.ema_every=0"], "optimizer.ema_every = 0"),
         (["optimizer.updates_per_rollout=0"], "multiple of optimizer.epochs"),
         (["optimizer.updates_per_rollout=5"], "5 parts, but prompts_per_step = 4"),
     ],
@@ -257,3 +268,4 @@ def test_sft_configs_are_as_strict(write):
     assert load_config(file, ["optimizer.learning_rate=3e-4"], kind=SftConfig).optimizer.learning_rate == 3e-4
     refuses(file, "batch_sise=3", message="batch_sise is not a setting.*\n.*Did you mean batch_size", kind=SftConfig)
     refuses(file, "steps=0", message="steps = 0", kind=SftConfig)
+    refuses(file, "optimizer.ema=0.9", message="optimizer.ema is for `mmrl train`", kind=SftConfig)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import io
 import re
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_pipelines
 import torch
 import yaml
 from PIL import Image
@@ -22,7 +22,6 @@ from mmrl.plugins import ConfigError
 from mmrl.runs.checkpoints import save_checkpoint
 from mmrl.runs.writer import RunWriter
 
-BUILDERS = Path(__file__).parent / "policies" / "tiny_pipelines.py"
 FAST = ("steps=3",)
 PROMPTS = ["a red circle", "two blue stars"]
 
@@ -30,14 +29,10 @@ PROMPTS = ["a red circle", "two blue stars"]
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """The folder of a tiny pipeline, by name."""
-    spec = importlib.util.spec_from_file_location("tiny_pipelines", BUILDERS)
-    assert spec and spec.loader
-    builders = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(builders)
     folder = tmp_path_factory.mktemp("models")
 
     def model(name: str) -> str:
-        return str(folder / name if (folder / name).is_dir() else builders.save(name, folder / name))
+        return str(folder / name if (folder / name).is_dir() else tiny_pipelines.save(name, folder / name))
 
     return model
 
@@ -126,6 +121,23 @@ def test_noise_is_a_runs_own_only_when_asked_for(trained: Path):
     assert source.sampling(Request()).level == 0
     assert source.sampling(Request(temperature=1.0)).level == 0.5
     assert source.sampling(Request(settings=("level=0.2",))).level == 0.2
+
+
+def test_a_size_that_the_model_cannot_make_is_refused_by_key(models, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"sampling\.frames = 4: .* 1 and a multiple of"):
+        make(models("wan_i2v"), tmp_path / "out", settings=("frames=4",))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_reward_is_loaded_before_anything_is_made(model, tmp_path: Path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from rewards import reward\n@reward(reads='image')\nclass Mine:\n"
+        "    def __init__(self): raise OSError('no weights here')\n    def __call__(self, image, sample): return 0.0\n"
+    )
+    with pytest.raises(ConfigError, match=r"cannot be loaded: .*no weights here"):
+        make(model, tmp_path / "out", rewards=(f"{plugin}:Mine",))
+    assert not (tmp_path / "out").exists()
 
 
 def test_settings_that_train_nothing_still_generate(model, tmp_path: Path):

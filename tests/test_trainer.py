@@ -18,6 +18,7 @@ from data_pipelines.dataset import read_samples
 from data_pipelines.gui.build import make_gui
 from mmrl.config import Config, load_config
 from mmrl.launch import run_training
+from mmrl.plugins import ConfigError
 from mmrl.policies.tiny import save_untrained
 from mmrl.policies.vlm import VLMPolicy
 from mmrl.recipe import Recipe, make_recipe
@@ -137,8 +138,9 @@ def test_training_resumed_at_step_2_equals_training_uninterrupted(place, adapter
         "advantages": [{"name": f"{place}/plugins.py:interrupted_at_two", "flag": str(flag)}, "group_relative"],
         "checkpoint": {"every": 2, "keep": 2},
         "loss": {"terms": ["clipped", {"name": "kl", "coef": 0.05}]},
-        "optimizer": {"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 2, "updates_per_rollout": 2},
-    }
+        "optimizer": {"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 2, "updates_per_rollout": 2,
+                      "ema": 0.9},
+    }  # fmt: skip
     whole = run(place, f"{name}-whole", **common)
     flag.touch()
     with pytest.raises(KeyboardInterrupt):
@@ -153,6 +155,9 @@ def test_training_resumed_at_step_2_equals_training_uninterrupted(place, adapter
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
     before = load_file(whole / f"checkpoints/step-000001/model/{file}.safetensors")
     assert not all(torch.equal(before[key], expected[key]) for key in expected)  # it did learn meanwhile
+    trained = [load_file(folder / "checkpoints/step-000003/trained.safetensors") for folder in (whole, parts)]
+    assert trained[0].keys() == trained[1].keys()
+    assert all(torch.equal(trained[0][key], trained[1][key]) for key in trained[0])
     assert without_seconds(read_metrics(whole)) == without_seconds(read_metrics(parts))
     for step in range(4):
         texts = [[row["completion"] for row in read_rollouts(folder, step)] for folder in (whole, parts)]
@@ -228,6 +233,14 @@ def test_overlong_filtering_takes_truncated_rows_out_of_the_loss(place):
     assert truncated.any()
     assert not rollouts.mask[truncated].any()
     assert rollouts.mask[~truncated].any() or truncated.all()
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"top_k": 1}, {"max_new_tokens": 0}, {"temperature": -1}])
+def test_sampling_that_has_nothing_to_teach_is_refused_before_the_run(place, wrong):
+    name = f"greedy-{next(iter(wrong))}"
+    with pytest.raises(ConfigError, match=rf"{name}.yaml: sampling.{next(iter(wrong))} = "):
+        run(place, name, sampling={"max_new_tokens": 6, **wrong})
+    assert not (place / "runs" / name).exists()
 
 
 def test_a_reward_that_raises_stops_the_run_by_name(place):

@@ -18,8 +18,9 @@ from random import Random
 from typing import Any
 
 from data_pipelines.captions.render import paint
-from data_pipelines.captions.scenes import draw_description, draw_mistake, draw_scene
+from data_pipelines.captions.scenes import HEADINGS, NAMES, SHAPES, draw_description, draw_mistake, draw_scene
 from data_pipelines.dataset import write_samples
+from data_pipelines.gui.shapes import COLOURS
 
 CHOICES = 8
 """Captions of `target.captions`, the right one among them."""
@@ -39,6 +40,39 @@ def make_captions(
         split: write_samples(out / f"{split}.jsonl", _rows(out, split, rows, seed, size, pairs))
         for split, rows in (("train", count), ("test", test_count))
     }
+
+
+def make_figures(out: str | Path, *, moving: bool = False) -> dict[str, Path]:
+    """Every prompt that the tiny text-to-image pipelines know, without pictures: `a red circle`, 30 in all; with
+    `moving` those of the tiny video pipeline, `a red circle moving left`, 120.
+
+    Six pairs of colour and shape are in `test.jsonl` and never in `train.jsonl`, where each colour and shape still is.
+    """
+    pairs = [(colour, shape) for colour in NAMES for shape in SHAPES]
+    held_out = {(colour, SHAPES[index % len(SHAPES)]) for index, colour in enumerate(NAMES)}
+    splits = {"train": [pair for pair in pairs if pair not in held_out], "test": sorted(held_out)}
+    return {
+        split: write_samples(Path(out) / f"{split}.jsonl", _prompts(split, chosen, moving))
+        for split, chosen in splits.items()
+    }
+
+
+def _prompts(split: str, pairs: list[tuple[str, str]], moving: bool) -> Iterator[dict[str, Any]]:
+    for colour, shape in pairs:
+        others = [f"a {other} {shape}" for other in NAMES] + [f"a {colour} {other}" for other in SHAPES]
+        for heading in HEADINGS if moving else ("",):
+            yield {
+                "id": "-".join(filter(None, ("figures", colour, shape, heading))),
+                "messages": [
+                    {"role": "user", "content": f"a {colour} {shape}" + (f" moving {heading}" if moving else "")}
+                ],
+                "target": {
+                    "caption": f"a {colour} {shape}",
+                    "captions": sorted(set(others)),
+                    "colour": "#{:02x}{:02x}{:02x}".format(*COLOURS[colour]),
+                },
+                "meta": {"task": "figures", "split": split},
+            }
 
 
 def _rows(out: Path, split: str, count: int, seed: int, size: int, pairs: float) -> Iterator[dict[str, Any]]:

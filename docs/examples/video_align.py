@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
+from mmrl.pictures import encode
 from rewards import reward
 
 
@@ -32,20 +33,8 @@ class video_align:
 
     def __call__(self, videos: list[Any], samples: list[Any]) -> list[float]:
         with tempfile.TemporaryDirectory() as folder:
-            files = [str(write_mp4(frames, Path(folder) / f"{i}.mp4", self.fps)) for i, frames in enumerate(videos)]
-            scores = self.model.reward(files, [sample.prompt for sample in samples], use_norm=True)
+            files = [Path(folder) / f"{index}.mp4" for index in range(len(videos))]
+            for file, frames in zip(files, videos, strict=True):
+                file.write_bytes(encode(frames, fps=self.fps)[0])
+            scores = self.model.reward([str(file) for file in files], [one.prompt for one in samples], use_norm=True)
         return [float(score[self.part]) for score in scores]
-
-
-def write_mp4(frames: list[Any], file: Path, fps: int) -> Path:
-    """PIL frames of one size as a video that VideoAlign reads."""
-    import av
-
-    with av.open(str(file), "w") as container:
-        stream = container.add_stream("mpeg4", rate=fps)
-        stream.width, stream.height = frames[0].size
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_image(frame.convert("RGB"))))
-        container.mux(stream.encode())
-    return file

@@ -7,7 +7,7 @@ What is trained of a pipeline and how it is loaded: `pipelines.py`. Records in, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -46,7 +46,7 @@ class Denoising:
     noise: Literal["constant", "flow_grpo", "cps"] = "constant"
     """The law of a flow's noise: `constant` is DanceGRPO's. DDIM pipelines have one law, whose eta is the level."""
     level: float = 0.3
-    """Strength of the noise; 0 is deterministic and trains nothing."""
+    """Strength of the noise; 0 is deterministic, which no training takes."""
     same_noise: bool = False
     """All completions of a prompt begin with the same noise."""
     window: Literal["all", "random", "progressive", "start"] = "all"
@@ -112,29 +112,74 @@ class DiffusionPolicy:
 
     def encode(self, sample: Sample) -> Sample:
         """The sample itself, if it has what the pipeline needs."""
+
+        def refuse(why: str) -> None:
+            raise ConfigError(f"{sample.where or 'sample'} (id {sample.id}): {why}")
+
         if not sample.prompt.strip():
-            raise ConfigError(f"{sample.where or 'sample'} (id {sample.id}): the prompt is empty.")
+            refuse("the prompt is empty: the last user message holds no text.")
         if self.pipeline.family.from_image and not sample.media:
-            raise ConfigError(f"{sample.where or 'sample'} (id {sample.id}): this pipeline starts from an image.")
+            refuse("this pipeline starts from an image, and the messages hold none.")
+        if cut := self.pipeline.overlong(sample.prompt):
+            refuse(f"the prompt has {cut[0]} tokens, of which the text encoders read {cut[1]}. Shorten it.")
         return sample
 
     # -- the Policy of stages.py ---------------------------------------------------------------------------------
 
+    def check(self, how: Denoising, *, training: bool) -> None:
+        """ConfigError for what the pipeline cannot make and, when training, for what would leave nothing to train."""
+        self.pipeline.check(how)
+        if not training:
+            return
+        if how.level == 0:
+            raise ConfigError(
+                "sampling.level = 0: without noise no step has a density, and nothing is trained. DanceGRPO takes 0.3 "
+                "for flows, Flow-GRPO 0.7 with noise = flow_grpo, DDPO 1.0 with DDIM (evaluations have none anyway)."
+            )
+        trained_steps(how, noisy_steps(how, seed=0, step=0), rows=1, seed=0)
+        if how.last_step and not self.pipeline.last_step_is_noisy(how):
+            raise ConfigError(
+                f"sampling.last_step: with noise = {how.noise} the last of {how.steps} steps has no noise on this "
+                "pipeline's schedule, so it cannot be trained. Leave it out."
+            )
+
+    def prepare(self, samples: Sequence[Sample], how: Denoising) -> None:
+        """Encode the prompts and let go of the text encoders, unless `model.text_encoders` keeps them."""
+        if self.pipeline.settings.text_encoders == "release":
+            self.pipeline.encode_and_release([*(sample.prompt for sample in samples), how.negative_prompt])
+
     def generate(
-        self, samples: Sequence[Sample], sizes: Sequence[int], how: Denoising, *, seed: int, step: int
+        self,
+        samples: Sequence[Sample],
+        sizes: Sequence[int],
+        how: Denoising,
+        *,
+        seed: int,
+        step: int,
+        signals: Collection[str] = (),
     ) -> Rollouts:
-        """`sizes[i]` completions of `samples[i]`, a function of (seed, step, sample, row) and not of the batch."""
-        noisy = noisy_steps(how, seed=seed, step=step)
-        return concatenate(
-            [
-                self._group(sample, size, how, noisy, seed=derive(seed, "completion", step, sample.id, before))
-                for sample, size, before in zip(samples, sizes, earlier_occurrences(samples), strict=True)
-            ]
-        )
+        """`sizes[i]` completions of `samples[i]`, a function of (seed, step, sample, row) and not of the batch.
+
+        For `mean_shift` the means of all steps are kept, as large again as the latents themselves.
+        """
+        for sample in samples:
+            self.encode(sample)
+        noisy = noisy_steps(how, seed=seed, step=step) if how.level > 0 else []
+        groups = []
+        for sample, size, before in zip(samples, sizes, earlier_occurrences(samples), strict=True):
+            seed_of_group = derive(seed, "completion", step, sample.id, before)
+            group, means = self._group(sample, size, how, noisy, seed=seed_of_group)
+            if "mean_shift" in signals:
+                group.signals["mean"] = means
+            groups.append(group)
+        return concatenate(groups)
 
     @torch.no_grad()
-    def _group(self, sample: Sample, size: int, how: Denoising, noisy: list[int], *, seed: int) -> Rollouts:
-        """The completions of one prompt, `how.batch` at a time."""
+    def _group(
+        self, sample: Sample, size: int, how: Denoising, noisy: list[int], *, seed: int
+    ) -> tuple[Rollouts, Tensor]:
+        """The completions of one prompt, `how.batch` at a time, and the means f32[size, T, ...] of their steps; only
+        the steps in `noisy` are drawn."""
         images: list[Any] = []
         parts = []
         levels = [how.level if index in noisy else 0.0 for index in range(how.steps)]
@@ -146,15 +191,12 @@ class DiffusionPolicy:
             images += made
             parts.append(trajectory)
         first = parts[0]
-        mask = trained_steps(how, noisy, rows=size, seed=seed) & (torch.tensor(first.levels) > 0)
-        if how.level > 0 and not mask.any(1).all():
-            raise ConfigError(
-                f"sampling.last_step: with noise = {how.noise} the last of {how.steps} steps has no noise, and "
-                "a completion would have nothing else to train. Leave it out, or widen the window or the fraction."
-            )
+        mask = torch.zeros(size, how.steps, dtype=torch.bool)
+        if noisy:
+            mask = trained_steps(how, noisy, rows=size, seed=seed) & (torch.tensor(first.levels) > 0)
         prompt = DiffusionPrompt(conditioning, self.pipeline.transition(how))
         zeros = torch.zeros(size, dtype=torch.long)
-        return Rollouts(
+        group = Rollouts(
             samples=[sample],
             prompts=[prompt],
             group=zeros,
@@ -167,12 +209,12 @@ class DiffusionPolicy:
             origin=["policy"] * size,
             logp_rollout=torch.cat([torch.stack(part.logp, 1) for part in parts]),
             signals={
-                "mean": torch.cat([torch.stack(part.means, 1) for part in parts]),
                 "timestep": torch.tensor(first.timesteps).expand(size, -1),
                 "level": torch.tensor(first.levels).expand(size, -1),
                 "schedule": torch.tensor(first.schedule).expand(size, -1),
             },
         )
+        return group, torch.cat([torch.stack(part.means, 1) for part in parts])
 
     def logp(self, rows: Rollouts, *, signals: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
         """Log-probs of the steps that `rows.mask` selects, f32[n, T], 0 elsewhere; and of those steps, on request,

@@ -88,15 +88,38 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def encode(pipe: Any, names: str, text: str) -> Tensors:
-    """One prompt, negative ones too, as the pipeline's call would encode it: its arguments, one row each."""
+def encode(pipe: Any, names: str, text: str | list[str]) -> Tensors:
+    """Prompts, negative ones too, as the pipeline's call would encode them: its arguments, one row for each prompt."""
     takes = inspect.signature(pipe.encode_prompt).parameters
-    length = inspect.signature(pipe.__call__).parameters.get("max_sequence_length")
     given = {"device": pipe.device, "num_images_per_prompt": 1, "prompt_2": None, "prompt_3": None}
-    given |= {"do_classifier_free_guidance": False, "max_sequence_length": length and length.default}
+    given |= {"do_classifier_free_guidance": False, "max_sequence_length": prompt_tokens(pipe)}
     encoded = pipe.encode_prompt(prompt=text, **{name: value for name, value in given.items() if name in takes})
     pairs = zip(names.split(), encoded if isinstance(encoded, tuple) else (encoded,), strict=False)
     return {name: value for name, value in pairs if value is not None and name != "_"}
+
+
+def prompt_tokens(pipe: Any) -> int | None:
+    """What the long prompts of a pipeline are padded to: its own default, or the less that its tokenizers take."""
+    default = inspect.signature(pipe.__call__).parameters.get("max_sequence_length")
+    if default is None:
+        return None
+    tokenizers = [part for name, part in pipe.components.items() if name.startswith("tokenizer")]
+    if None in tokenizers:  # Stable Diffusion 3 without T5 stands zeros in for its tokens
+        return int(default.default)
+    return min(int(default.default), max(tokenizer.model_max_length for tokenizer in tokenizers))
+
+
+def overlong(pipe: Any, text: str) -> tuple[int, int] | None:
+    """(tokens, limit) of a prompt that every text encoder would cut. None where one reads it whole: in FLUX and Stable
+    Diffusion 3 CLIP takes 77 tokens, which many prompts exceed, and T5 reads on. Templates count as nothing."""
+    longest = prompt_tokens(pipe) or math.inf
+    found = []
+    for name, tokenizer in pipe.components.items():
+        if name.startswith("tokenizer") and tokenizer is not None:
+            limit = int(min(longest, tokenizer.model_max_length))
+            found.append((limit, len(tokenizer(text, verbose=False)["input_ids"])))
+    limit, tokens = max(found, key=lambda pair: pair[0] - pair[1])
+    return (tokens, limit) if tokens > limit else None
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ import torch
 from data_pipelines.media import open_image
 from mmrl.compat import declare_torchvision_operators
 from mmrl.config import ModelConfig
-from mmrl.plugins import ConfigError
+from mmrl.plugins import ConfigError, nearest
 from mmrl.policies.denoising import shifted_sigmas
 from mmrl.policies.families import (
     FAMILIES,
@@ -27,7 +29,9 @@ from mmrl.policies.families import (
     encode,
     encoding_once,
     listening,
+    overlong,
 )
+from mmrl.policies.pretrained import mixed_precision, placement
 from mmrl.records import Sample
 
 if TYPE_CHECKING:
@@ -37,31 +41,82 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).parent.parent / "assets"
 INDEX = "model_index.json"
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+KEPT = 1024
+"""Prompts whose embeddings are held while the text encoders are there to make them again."""
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 
 
 def location(path: str) -> str:
-    """`tiny-*` are the ones that ship with mmrl."""
-    return str(ASSETS / path) if path.startswith("tiny-") else path
+    """Where `path` is: a local pipeline, also one with the name of a pipeline that ships with mmrl; else the one that
+    ships; else the path itself, which may be a name of the hub."""
+    shipped = ASSETS / path
+    return path if path not in shipped_pipelines() or (Path(path) / INDEX).is_file() else str(shipped)
+
+
+def shipped_pipelines() -> list[str]:
+    return sorted(file.parent.name for file in ASSETS.glob(f"*/{INDEX}"))
+
+
+def index_of(path: str) -> dict[str, Any] | None:
+    """A pipeline's index, from its folder or from the hub; None for anything else, such as a language model.
+
+    ConfigError for the misspelt name of a pipeline that ships with mmrl, and for a hub name about which there is
+    neither a local copy nor an answer of the hub.
+    """
+    folder = Path(location(path))
+    if not folder.exists() and path.startswith("tiny-"):
+        raise ConfigError(
+            f"model.path = {path} is neither a folder nor a model that ships with mmrl.\n"
+            f"  {nearest(path, ['tiny', *shipped_pipelines()])}"
+        )
+    hub = not folder.exists() and HUB_NAME.fullmatch(path)
+    file = hub_index(path) if hub else folder / INDEX
+    return json.loads(file.read_text()) if file is not None and file.is_file() else None
+
+
+def hub_index(name: str) -> Path | None:
+    """The index in a repository of the hub, None if it is there without one. Local copies are asked before the hub."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    cached = try_to_load_from_cache(name, INDEX)
+    if isinstance(cached, str):
+        return Path(cached)
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):  # a model that is no pipeline
+        return None
+    try:
+        return Path(hf_hub_download(name, INDEX))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            return None
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"model.path = {name}: neither a folder here nor a model the hub gives us ({reason}).\n"
+            f"  Name a local folder, or fetch it where there is a network: hf download {name} --local-dir models/..."
+        ) from None
 
 
 def pipeline_class(path: str) -> str | None:
     """The class named in a pipeline's index, None for anything else."""
-    index = Path(location(path)) / INDEX
-    return str(json.loads(index.read_text())["_class_name"]) if index.is_file() else None
+    index = index_of(path)
+    return None if index is None else str(index["_class_name"])
 
 
 def load_pipeline(settings: ModelConfig) -> Pipeline:
     """A pipeline from a local folder, a hub name, or one of the tiny ones that ship with mmrl."""
     declare_torchvision_operators()
     import diffusers
+    import transformers
 
-    path = location(settings.path)
-    supported(settings.path, pipeline_class(settings.path))
-    device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    keep_float32 = device == "cpu" or settings.adapter is None or settings.dtype == "float32"
-    dtype = torch.float32 if keep_float32 else torch.bfloat16
-    pipe = diffusers.DiffusionPipeline.from_pretrained(path, torch_dtype=dtype, **absent(Path(path)))
+    index = index_of(settings.path) or {}
+    supported(settings.path, index.get("_class_name"))
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+    device, dtype = placement(settings)
+    # The parts that the index says a pipeline goes without; diffusers wants to be told.
+    absent = {name: None for name, part in index.items() if isinstance(part, list) and part[0] is None}
+    pipe = diffusers.DiffusionPipeline.from_pretrained(location(settings.path), torch_dtype=dtype, **absent)
     return Pipeline(pipe.to(device), settings)
 
 
@@ -92,12 +147,6 @@ def recording_scheduler(pipe: Any, family: Family, path: str) -> Any:
     return RecordingFlow.from_config(given)
 
 
-def absent(folder: Path) -> dict[str, None]:
-    """The parts that a pipeline's index says it goes without; diffusers wants to be told."""
-    index = json.loads((folder / INDEX).read_text()) if (folder / INDEX).is_file() else {}
-    return {name: None for name, part in index.items() if isinstance(part, list) and part[0] is None}
-
-
 class Pipeline:
     """A diffusers pipeline with its recording scheduler. `denoiser` is what is trained."""
 
@@ -111,7 +160,7 @@ class Pipeline:
         self.scheduler = pipe.scheduler = recording_scheduler(pipe, self.family, settings.path)
         self.prediction = self.scheduler.prediction = self.scheduler.config.get("prediction_type", "epsilon")
         pipe.set_progress_bar_config(disable=True)
-        self._embeddings: dict[str, Tensors] = {}
+        self._embeddings: OrderedDict[str, Tensors] = OrderedDict()
         self._released = False
         self._reference: Any = None
         self._prepare()
@@ -147,19 +196,37 @@ class Pipeline:
         return next(self.denoiser.parameters()).device
 
     def embeddings(self, prompt: str) -> Tensors:
-        """The pipeline's arguments for a prompt; the text encoders see every prompt once."""
+        """The pipeline's arguments for a prompt. They are kept on the CPU, in the dtype they were made in: all of them
+        once the text encoders are gone, the last `KEPT` prompts' as long as they are there."""
         if prompt not in self._embeddings:
-            assert not self._released, f"the text encoders are released and have not seen {prompt!r}"
-            with torch.no_grad():
-                encoded = encode(self.pipe, self.family.embeddings, prompt)
-            self._embeddings[prompt] = {name: value.cpu() for name, value in encoded.items()}
+            if self._released:
+                raise ConfigError(
+                    f"the text encoders are gone and have not seen {prompt!r}: with model.text_encoders = release "
+                    "training knows the prompts of its data only. Set model.text_encoders to keep."
+                )
+            self._encode(prompt)
+            if len(self._embeddings) > KEPT:
+                self._embeddings.popitem(last=False)
+        self._embeddings.move_to_end(prompt)
         return {name: value.to(self.device) for name, value in self._embeddings[prompt].items()}
 
-    def release_text_encoders(self) -> None:
-        """Free their memory, once `embeddings` has been asked for every prompt, negative ones too."""
+    @torch.no_grad()
+    def _encode(self, prompt: str) -> None:
+        encoded = encode(self.pipe, self.family.embeddings, prompt)
+        self._embeddings[prompt] = {name: value.cpu() for name, value in encoded.items()}
+
+    def encode_and_release(self, prompts: Sequence[str]) -> None:
+        """Embed these prompts, negative ones too, and free the text encoders, which no other prompt then has."""
+        for prompt in prompts:
+            if prompt not in self._embeddings and not self._released:
+                self._encode(prompt)
         parts = [name for name in self.pipe.components if name.startswith(("text_encoder", "tokenizer"))]
         self.pipe.register_modules(**dict.fromkeys(parts))
         self._released = True
+
+    def overlong(self, prompt: str) -> tuple[int, int] | None:
+        """(tokens, limit) of a prompt that would be cut; None also once the text encoders are gone, and it was not."""
+        return None if self._released else overlong(self.pipe, prompt)
 
     def check(self, how: Denoising) -> None:
         """Refuse what a pipeline would round, ignore or misunderstand."""
@@ -177,13 +244,21 @@ class Pipeline:
         for setting in ("width", "height"):
             value = getattr(how, setting)
             if value is not None and (value < 1 or value % self.size_unit):
-                refuse(setting, f"this pipeline makes multiples of {self.size_unit}.")
+                refuse(setting, f"this pipeline makes positive multiples of {self.size_unit}.")
         if how.frames is not None and family.makes == "image":
             refuse("frames", "this pipeline makes images.")
         elif how.frames is not None:
             unit = pipe.vae_scale_factor_temporal
             if how.frames < 1 or (how.frames - 1) % unit:
                 refuse("frames", f"this pipeline makes 1 and a multiple of {unit}, such as {1 + 4 * unit}.")
+
+    def last_step_is_noisy(self, how: Denoising) -> bool:
+        """Whether the last step has a density. Flow-CPS ends in x_0, and DDIM does where its last alpha is 1."""
+        if not self.family.ddim:
+            return how.noise != "cps"
+        self.scheduler.set_timesteps(how.steps)
+        here, there = self.scheduler.place(how.steps - 1)
+        return bool(here < there < 1)
 
     @property
     def size_unit(self) -> int:
@@ -258,8 +333,7 @@ class Pipeline:
             self.denoiser = trained
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        mixed = self.device.type == "cuda" and self.settings.dtype != "float32"
-        return torch.autocast("cuda", torch.bfloat16) if mixed else contextlib.nullcontext()
+        return mixed_precision(self.device, self.settings)
 
     def save(self, folder: Path) -> None:
         """The denoiser, or its LoRA weights, in the files of diffusers."""

@@ -1,8 +1,10 @@
 """Load a Qwen-VL model with transformers and decide what of it is trained: everything, or LoRA adapters, with or
-without the vision tower. What the model is then used for is `vlm.py`."""
+without the vision tower. What the model is then used for is `vlm.py`. Where models go and in which precision they
+compute (`placement`, `mixed_precision`) holds for diffusion pipelines as well."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +40,26 @@ def load_pretrained(settings: ModelConfig) -> tuple[Any, Any]:
         ) from None
     if family not in FAMILIES:
         raise ConfigError(f"model.path = {settings.path} is a {family} model; supported are {', '.join(FAMILIES)}.")
+    device, dtype = placement(settings)
+    model: Any = AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, attn_implementation=settings.attention)
+    model.to(device)
+    return model, AutoProcessor.from_pretrained(path)
+
+
+def placement(settings: ModelConfig) -> tuple[torch.device, torch.dtype]:
+    """Where a model goes, and the dtype its weights are loaded in: those that are trained stay in float32, as bfloat16
+    would round small updates away; `mixed_precision` computes with them."""
     device = torch.device(
         settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     )
-    # Weights that are trained stay in float32; see `_autocast`.
     keep_float32 = device.type == "cpu" or settings.adapter is None or settings.dtype == "float32"
-    model: Any = AutoModelForImageTextToText.from_pretrained(
-        path, dtype=torch.float32 if keep_float32 else torch.bfloat16, attn_implementation=settings.attention
-    )
-    model.to(device)
-    return model, AutoProcessor.from_pretrained(path)
+    return device, torch.float32 if keep_float32 else torch.bfloat16
+
+
+def mixed_precision(device: torch.device, settings: ModelConfig) -> contextlib.AbstractContextManager[Any]:
+    """Inside, a GPU computes in bfloat16, unless float32 is asked for."""
+    mixed = device.type == "cuda" and settings.dtype != "float32"
+    return torch.autocast("cuda", torch.bfloat16) if mixed else contextlib.nullcontext()
 
 
 def prepare_for_training(model: Any, settings: ModelConfig) -> None:

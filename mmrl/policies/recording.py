@@ -6,7 +6,7 @@ Gaussian of `denoising.py`, a draw from the row's own generator, its log-prob. E
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -54,6 +54,9 @@ def score(transition: Transition, following: Tensor, mean: Tensor, std: Tensor) 
 class Recorder:
     """What both kinds of scheduler share. `begin` before a pipeline's call, `trajectory` after it."""
 
+    place: Callable[[int], tuple[float, float]]
+    """Of step `index`: where on the schedule it begins and where it ends."""
+
     transition: Transition
     law: str
     prediction = "epsilon"
@@ -94,9 +97,6 @@ class Recorder:
         record.levels.append(level if float(std[0]) > 0 else 0.0)
         record.schedule.append(there)
         return following.to(x.dtype)
-
-    def place(self, index: int) -> tuple[float, float]:
-        raise NotImplementedError
 
 
 _Flow: Any = FlowMatchEulerDiscreteScheduler

@@ -7,7 +7,7 @@ and turns the engine of `shared_prefix.py` into the Policy of `stages.py`. Recor
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -22,6 +22,7 @@ from mmrl.policies.pretrained import (
     add_lora,
     forbidden_tokens,
     load_pretrained,
+    mixed_precision,
     prepare_for_training,
     stop_tokens,
 )
@@ -112,8 +113,31 @@ class VLMPolicy:
 
     # -- the Policy of stages.py ---------------------------------------------------------------------------------
 
+    def check(self, how: Sampling, *, training: bool) -> None:
+        """ConfigError for settings that leave nothing to learn from."""
+        if how.max_new_tokens < 1:
+            raise ConfigError(f"sampling.max_new_tokens = {how.max_new_tokens}: at least 1.")
+        if how.temperature < 0:
+            raise ConfigError(f"sampling.temperature = {how.temperature}: not negative.")
+        if training and (how.temperature == 0 or how.top_k == 1):
+            name = "temperature" if how.temperature == 0 else "top_k"
+            raise ConfigError(
+                f"sampling.{name} = {getattr(how, name)} takes the likeliest token: all completions of a prompt are "
+                "the same, and nothing is learned. sampling.temperature = 1.0 is usual (evaluations have their own)."
+            )
+
+    def prepare(self, samples: Sequence[Sample], how: Sampling) -> None:
+        """Nothing: prompts hold pixels, too many to keep."""
+
     def generate(
-        self, samples: Sequence[Sample], sizes: Sequence[int], how: Sampling, *, seed: int, step: int
+        self,
+        samples: Sequence[Sample],
+        sizes: Sequence[int],
+        how: Sampling,
+        *,
+        seed: int,
+        step: int,
+        signals: Collection[str] = (),
     ) -> Rollouts:
         """`sizes[i]` completions of `samples[i]`, a function of (seed, step, sample) and not of the batch."""
         seen, prompts = zip(*[self.encode(sample) for sample in samples], strict=True)
@@ -166,14 +190,14 @@ class VLMPolicy:
 
     def logp(self, rows: Rollouts, *, signals: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
         """Log-probs of the completions, f32[n, T], zero on padding; `entropy` in nats, f32[n, T], on request."""
-        with self._autocast():
+        with mixed_precision(self.device, self.settings):
             logp, entropy = self._score(self.engine, rows, entropy="entropy" in signals)
         return logp, {} if entropy is None else {"entropy": entropy}
 
     @torch.no_grad()
     def reference_logp(self, rows: Rollouts) -> Tensor:
         """Under the model as it was before training: the adapter switched off, or a second copy of the weights."""
-        with self._autocast():
+        with mixed_precision(self.device, self.settings):
             if self.settings.adapter is not None:
                 with self.adapted.disable_adapter():
                     return self._score(self.engine, rows)[0]
@@ -250,16 +274,10 @@ class VLMPolicy:
         was_training = self.model.training
         self.model.eval()
         try:
-            with self._autocast():
+            with mixed_precision(self.device, self.settings):
                 yield
         finally:
             self.model.train(was_training)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """On a GPU full fine-tuning computes in bf16 on float32 weights, as bf16 would round small updates away."""
-        device = self.engine.device
-        mixed = device.type == "cuda" and self.settings.dtype != "float32"
-        return torch.autocast("cuda", torch.bfloat16) if mixed else contextlib.nullcontext()
 
     def _score(self, engine: SharedPrefix, rows: Rollouts, *, entropy: bool = False) -> tuple[Tensor, Tensor | None]:
         completions: list[list[Tensor]] = [[] for _ in rows.prompts]

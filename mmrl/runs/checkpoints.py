@@ -1,6 +1,7 @@
 """Checkpoints: `checkpoints/step-000100/` with the model, its optimizer and the state of the run, complete or absent.
 
-    model/                   written by the policy
+    model/                   written by the policy: what the run has made, `optimizer.ema`'s average if there is one
+    trained.safetensors      then the weights that training goes on with
     optimizer.safetensors    the optimizer's tensors, bit for bit
     state.json               everything else; written last, so its presence says that the rest is there
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MODEL = "model"
 STATE = "state.json"
 OPTIMIZER = "optimizer.safetensors"
+TRAINED = "trained.safetensors"
 
 
 def save_checkpoint(
@@ -36,10 +38,12 @@ def save_checkpoint(
     state: Mapping[str, Any],
     keep: int,
     optimizer: Optimizer | None = None,
+    trained: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write a checkpoint, then delete all others but the newest `keep - 1`. Call it on one rank.
 
-    `save_model` fills the folder it is given. `state` must survive JSON: string keys, no tensors, lists for tuples;
+    `save_model` fills the folder it is given; where that is not the weights that training goes on with, `trained` is.
+    `state` must survive JSON: string keys, no tensors, lists for tuples;
     `step` and, with an optimizer, `optimizer` are added to it.
     """
     if keep < 1:
@@ -54,6 +58,10 @@ def save_checkpoint(
 
             tensors, content["optimizer"] = flatten_optimizer(optimizer)
             save_file(tensors, folder / OPTIMIZER)
+        if trained:
+            from safetensors.torch import save_file
+
+            save_file({name: weights.contiguous() for name, weights in trained.items()}, folder / TRAINED)
         (folder / STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
     others = [checkpoint for checkpoint in list_checkpoints(run) if checkpoint != path]
     for old in others[: max(0, len(others) - (keep - 1))]:
@@ -79,6 +87,14 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"{checkpoint} is no complete checkpoint: there is no {STATE} in it.")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def load_trained(checkpoint: Path) -> dict[str, Tensor]:
+    """The weights that training goes on with, by name, if they are not those of the model."""
+    from safetensors.torch import load_file
+
+    file = Path(checkpoint) / TRAINED
+    return load_file(file) if file.is_file() else {}
 
 
 def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
+from mmrl.plain import plain, valid_text
 from mmrl.plugins import ConfigError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def rollout_files(run: Path) -> list[tuple[int, int, Path]]:
 
 def to_json(value: Any) -> str:
     """JSON that any parser reads: numbers that are not finite become null, unknown objects their text."""
-    return json.dumps(_plain(value), ensure_ascii=False)
+    return json.dumps(plain(value, deepest=DEEPEST), ensure_ascii=False)
 
 
 def to_table(
@@ -133,7 +134,7 @@ def to_table(
             "group": group,
             "row": row,
             "origin": rollouts.origin[row],
-            "completion": _valid_text(rollouts.text[row]),
+            "completion": valid_text(rollouts.text[row]),
             "made": made[row],
             "tokens": tokens,
             "truncated": None if truncated[row] is None else bool(truncated[row]),
@@ -164,11 +165,11 @@ def from_table(table: pa.Table, *, where: Path) -> list[dict[str, Any]]:
 
 def _describe(sample: Sample, media_file: Callable[[Media], str | None]) -> dict[str, Any]:
     return {
-        "sample_id": _valid_text(sample.id),
+        "sample_id": valid_text(sample.id),
         "messages": to_json(sample.messages),
         "target": to_json(sample.target),
         "meta": to_json(sample.meta),
-        "coordinates": _valid_text(sample.coordinates),
+        "coordinates": valid_text(sample.coordinates),
         "media": [
             {
                 "kind": media.kind,
@@ -194,26 +195,3 @@ def _numbers(values: Tensor | None, count: int) -> list[float | None]:
 def _row_means(values: Tensor | None, mask: Tensor) -> Tensor | None:
     """Mean of each row where `mask` is True, NaN where that is nowhere. [N, T] -> [N]."""
     return None if values is None else values.double().masked_fill(~mask, 0.0).sum(1) / mask.sum(1)
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    if depth > DEEPEST:
-        return "..."
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, str):
-        return _valid_text(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {_valid_text(str(key)): _plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item, depth + 1) for item in value]
-    if hasattr(value, "tolist"):  # tensors, arrays and their scalars
-        return _plain(value.tolist(), depth + 1)
-    return _valid_text(str(value))
-
-
-def _valid_text(text: str) -> str:
-    """Lone surrogates, which JSON files can carry and UTF-8 cannot, become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from mmrl.console import StepPrinter
 from mmrl.plugins import ConfigError
-from mmrl.runs.checkpoints import MODEL, latest_checkpoint, load_optimizer, read_state, save_checkpoint
+from mmrl.runs.checkpoints import (
+    MODEL,
+    latest_checkpoint,
+    load_optimizer,
+    load_trained,
+    read_state,
+    save_checkpoint,
+)
 from mmrl.runs.writer import RunWriter
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
+    from mmrl.ema import MovingAverage
     from mmrl.evaluation import Evaluation
     from mmrl.records import Rollouts
     from mmrl.stages import Policy, Sampler
@@ -39,12 +47,15 @@ class Run:
     def folder(self) -> Path:
         return self.writer.folder
 
-    def restore(self, policy: Policy, optimizer: Optimizer, sampler: Sampler) -> dict[str, float]:
+    def restore(
+        self, policy: Policy, optimizer: Optimizer, average: MovingAverage, sampler: Sampler
+    ) -> dict[str, float]:
         """Put the checkpoint's state into the parts, bit for bit; returns the metrics of its step."""
         if self._checkpoint is None:
             return {}
         state = read_state(self._checkpoint)
         policy.restore(self._checkpoint / MODEL)
+        average.restore(policy, load_trained(self._checkpoint), state.get("average_updates", 0))
         load_optimizer(self._checkpoint, optimizer)
         sampler.load_state_dict(state["sampler"])
         return dict(state["metrics"])
@@ -68,13 +79,28 @@ class Run:
         step: int,
         policy: Policy,
         optimizer: Optimizer,
+        average: MovingAverage,
         sampler: Sampler,
         metrics: Mapping[str, Any],
         *,
         keep: int,
     ) -> None:
-        state = {"sampler": sampler.state_dict(), "metrics": dict(metrics)}
-        path = save_checkpoint(self.folder, step, save_model=policy.save, state=state, keep=keep, optimizer=optimizer)
+        """The model of a checkpoint is what the run has made: the moving average, if there is one."""
+
+        def save_model(folder: Path) -> None:
+            with average.applied():
+                policy.save(folder)
+
+        state = {"sampler": sampler.state_dict(), "metrics": dict(metrics), "average_updates": average.updates}
+        path = save_checkpoint(
+            self.folder,
+            step,
+            save_model=save_model,
+            state=state,
+            keep=keep,
+            optimizer=optimizer,
+            trained=average.trained(),
+        )
         self.writer.event("checkpoint", step=step, path=str(path.relative_to(self.folder)))
 
 

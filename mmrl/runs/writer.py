@@ -21,7 +21,7 @@ from mmrl.pictures import Picture, encode
 from mmrl.plugins import ConfigError
 from mmrl.records import Media, Rollouts
 from mmrl.runs import layout
-from mmrl.runs.files import append_line, atomic_write, remove_leftovers
+from mmrl.runs.files import append_line, atomic_write, remove_leftovers, write_bytes
 from mmrl.runs.reader import read_events, read_metrics
 
 
@@ -103,8 +103,7 @@ class RunWriter:
         content, suffix = encode(picture)
         file = self.folder / layout.MEDIA / f"{hashlib.sha256(content).hexdigest()}{suffix}"
         if not file.exists():
-            with atomic_write(file) as path:
-                path.write_bytes(content)
+            write_bytes(file, content)
         return f"{layout.MEDIA}/{file.name}"
 
     def _warn_no_copy(self, media: Media, reason: str) -> None:

@@ -92,30 +92,33 @@ def whole_group(info: RewardInfo, made: Sequence[Call]) -> Call:
     return Call("a whole group", "ordinary", tuple(chosen), (sample,) * len(chosen), "")
 
 
-def make_rollouts(call: Call, settings: Mapping[str, Any]) -> Rollouts:
-    """What a reward with `reads="rollouts"` is given: made-up token lengths, and every score its settings name.
+def make_rollouts(
+    texts: Sequence[str], sample: Sample, settings: Mapping[str, Any], *, images: Sequence[Any] | None = None
+) -> Rollouts:
+    """One group of completions with made-up token lengths, and every score that a reward's settings name.
 
-    Those scores are 1 or 0 by the parity of a text's length: about half of the completions are right.
+    Those scores are 1 or 0 by the parity of a text's length: about half of the completions are right. `images` are what
+    an image or video reward sees of the rows.
     """
     import torch
 
     from mmrl.records import Rollouts
 
-    texts = list(call.completions)
     length = torch.tensor([min(TOKENS, len(text.split()) + 1) for text in texts])
     mask = torch.arange(int(length.max())) < length[:, None]
     group = torch.zeros(len(texts), dtype=torch.long)
     named = [name for value in settings.values() for name in (value if isinstance(value, list | tuple) else [value])]
     score = torch.tensor([float(len(text) % 2) for text in texts])
     return Rollouts(
-        samples=[call.samples[0]],
+        samples=[sample],
         prompts=[None],
         group=group,
         prompt=group,
         actions=torch.zeros(mask.shape, dtype=torch.long),
         length=length,
         mask=mask,
-        text=texts,
+        text=list(texts),
+        images=None if images is None else list(images),
         origin=["policy"] * len(texts),
         scores={name: score.clone() for name in named if isinstance(name, str)},
         reward=score,

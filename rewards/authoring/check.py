@@ -28,6 +28,7 @@ from rewards.authoring.show import as_written, source_file
 from rewards.calling import Outcome
 from rewards.entry import Entry
 from rewards.registry import RewardInfo, Score
+from rewards.scoring import Rewards, check_targets
 
 LIMIT = 10.0
 """Seconds a call may take, unless the reward or its entry says otherwise."""
@@ -129,10 +130,7 @@ def _samples_of(data: Path, entry: Entry, limit: int) -> list[Sample]:
     samples = [sample for sample in read_samples(data, need_target=False) if entry.applies_to(sample)][:limit]
     if not samples:
         raise ConfigError(f"{entry.name} applies to no row of {data}.")
-    for sample in samples:
-        for key in entry.info.needs:
-            if sample.target.get(key) is None:
-                raise ConfigError(f"{sample.where}: {entry.name} needs target.{key}.")
+    check_targets(Rewards((entry,)), samples)
     return [prepared(sample) for sample in samples]
 
 
@@ -195,7 +193,7 @@ class _Here:
     def __call__(self, call: Call) -> list[Outcome]:
         given: Any = call.completions
         if self.entry.info.reads == "rollouts":
-            given = make_rollouts(call, self.settings)
+            given = make_rollouts(call.completions, call.samples[0], self.settings)
         return self.entry.reward.attempt(self.settings, given, call.samples)
 
     def close(self) -> None:

@@ -36,6 +36,20 @@ TARGETS: dict[str, tuple[Any, ...]] = {
 }
 """Values of a target's keys; a reward may take one of several forms."""
 
+SETTINGS: dict[str, dict[str, Any]] = {
+    "length_penalty": {"limit": 100, "buffer": 20},
+    "cosine_length": {"of": "first", "max_length": 100},
+    "length_budget": {"budget": 100},
+    "shorter_in_group": {"of": "first"},
+    "dast": {"of": "first"},
+    "json_format": {"schema": {"type": "object"}},
+    "clip_score": {"model": "tiny"},
+    "clip_probability": {"model": "tiny", "labels": ["a red circle", "a blue square"]},
+    "colour": {"like": "red"},
+    "better_than_reference": {"scorer": {"name": "rouge"}},
+}
+"""What the built-in rewards that need settings, or weights, are tried with; `first` is a score that is made up."""
+
 
 def own_samples(needs: Sequence[str], folder: Path) -> list[Sample]:
     """One sample per combination of the forms of the keys a reward needs, with an image in `folder`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,6 +10,9 @@ from mmrl.records import Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
+
+    from rewards.images.towers import Towers
 
 Row = TypeVar("Row")
 
@@ -79,3 +83,37 @@ def _batches(
             rows, prepared = [], []
     if rows:
         yield rows, prepared
+
+
+class Batched(ABC):
+    """A batch reward whose model reads pictures several at a time: rows are prepared singly and scored together."""
+
+    batch_size: int
+    """Rows that are scored at once, at most."""
+
+    def __call__(self, images: Sequence[Any], samples: Sequence[Sample]) -> list[Any]:
+        return score_in_batches(images, samples, self._prepare, self._score, batch_size=self.batch_size)
+
+    @abstractmethod
+    def _prepare(self, image: Any, sample: Sample) -> Any:
+        """What is scored of a row. What it raises is the failure of that row alone."""
+
+    @abstractmethod
+    def _score(self, rows: list[Any]) -> Sequence[Any]:
+        """The values of prepared rows."""
+
+
+class CaptionCosine(Batched):
+    """The cosine of a picture and its caption in the space of `towers`."""
+
+    towers: Towers
+
+    def _prepare(self, image: Any, sample: Sample) -> tuple[Tensor, str]:
+        return self._pixels(rgb(image)), caption_of(sample)
+
+    def _pixels(self, picture: Image) -> Tensor:
+        """f32[3, side, side] of an RGB picture, as the model sees it."""
+        return self.towers.prepare(picture)
+
+    def _score(self, rows: list[tuple[Tensor, str]]) -> list[float]:
+        return self.towers.cosines([pixels for pixels, _ in rows], [caption for _, caption in rows])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmrl.records import Sample
-from rewards.images.batches import caption_of, rgb, score_in_batches
+from rewards.images.batches import Batched, CaptionCosine, caption_of, rgb
 from rewards.images.loading import load_tensors, weights_file
 from rewards.images.towers import open_clip_towers
 from rewards.registry import Score, reward
@@ -22,7 +22,7 @@ MODEL, WEIGHTS = "ViT-L-14-quickgelu", "openai"
 
 
 @reward(range=(-1, 1), scope="batch", reads="image", source="CLIP, arXiv 2103.00020")
-class clip_score:
+class clip_score(CaptionCosine):
     """Cosine of picture and caption in CLIP's space, unscaled; real pictures and captions use about 0.1 to 0.4 of it.
 
     The caption is `target.caption`, else the prompt. Settings: `model`, an architecture of open_clip with its
@@ -36,18 +36,9 @@ class clip_score:
         self.towers = open_clip_towers(model, weights, device)
         self.batch_size = batch_size
 
-    def __call__(self, images: Sequence[Any], samples: Sequence[Sample]) -> list[Any]:
-        return score_in_batches(images, samples, self._prepare, self._score, batch_size=self.batch_size)
-
-    def _prepare(self, image: Any, sample: Sample) -> tuple[Tensor, str]:
-        return self.towers.prepare(rgb(image)), caption_of(sample)
-
-    def _score(self, rows: list[tuple[Tensor, str]]) -> list[float]:
-        return self.towers.cosines([pixels for pixels, _ in rows], [caption for _, caption in rows])
-
 
 @reward(range=(0, 1), scope="batch", reads="image", source="CLIP, arXiv 2103.00020, section 3.1")
-class clip_probability:
+class clip_probability(Batched):
     """Zero-shot probability of the caption among several: softmax(s * cosine), s the model's own scale (100 for CLIP).
 
     The others are `target.captions`, else the setting `labels`; the caption itself (`target.caption`, else the prompt)
@@ -66,9 +57,6 @@ class clip_probability:
         self.towers = open_clip_towers(model, weights, device)
         self.labels = labels
         self.batch_size = batch_size
-
-    def __call__(self, images: Sequence[Any], samples: Sequence[Sample]) -> list[Any]:
-        return score_in_batches(images, samples, self._prepare, self._score, batch_size=self.batch_size)
 
     def _prepare(self, image: Any, sample: Sample) -> tuple[Tensor, list[str]]:
         """Pixels and the captions to choose from, the right one first."""
@@ -95,7 +83,7 @@ class clip_probability:
 
 
 @reward(range=(-math.inf, math.inf), scope="batch", reads="image", source="LAION aesthetic predictor v2")
-class aesthetic:
+class aesthetic(Batched):
     """LAION's aesthetic score, about 1 to 10: an affine head on the picture's CLIP ViT-L-14 (OpenAI) unit vector.
 
     The head's five linear layers have no activation between them, so they are multiplied out once, in float64. Setting
@@ -118,9 +106,6 @@ class aesthetic:
         width = self.towers.texts(["a"]).shape[1]
         if len(self.weight) != width:
             raise ValueError(f"head = {head} reads {len(self.weight)} numbers; the vectors of {model} have {width}")
-
-    def __call__(self, images: Sequence[Any], samples: Sequence[Sample]) -> list[Any]:
-        return score_in_batches(images, samples, self._prepare, self._score, batch_size=self.batch_size)
 
     def _prepare(self, image: Any, sample: Sample) -> Tensor:
         return self.towers.prepare(rgb(image))

@@ -2,21 +2,19 @@
 
 Each reads the caption (`target.caption`, else the prompt) with the picture. Models whose code wants an environment of
 its own go behind the server: put `mmrl rewards serve my_file.py:my_reward` there and the reward `remote` here.
-VideoAlign (VideoReward, arXiv 2501.13918) is one: it needs transformers 4.46 and trl 0.16. A reward that serves it
-reads videos (`reads="video"`), writes the frames to a file, calls the inferencer with `use_norm=True` and returns the
-visual quality, the motion quality or a weighted sum (`videoalign_raw` turns both back into raw units); it raises for a
-row that fails, where DanceGRPO's script puts -1 into the group's statistics. The text alignment is unstable as a
-reward.
+VideoAlign (VideoReward, arXiv 2501.13918) is one, it needs transformers 4.46 and trl 0.16:
+`docs/examples/video_align.py` is that reward, and `videoalign_raw` turns its z-scores back into raw units. A row that
+fails there has no score, where DanceGRPO's script puts -1 into the group's statistics. Its text alignment is unstable
+as a reward.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmrl.records import Sample
-from rewards.images.batches import caption_of, rgb, score_in_batches
+from rewards.images.batches import Batched, CaptionCosine, caption_of, rgb
 from rewards.images.loading import weights_file
 from rewards.images.towers import open_clip_towers, transformers_towers
 from rewards.registry import reward
@@ -32,7 +30,7 @@ PickScale = Literal["cosine", "logit", "flow_grpo", "mixgrpo"]
 
 
 @reward(range=(-1, 1), scope="batch", reads="image", source="HPS v2, arXiv 2306.09341")
-class hps:
+class hps(CaptionCosine):
     """HPS v2.1: cosine of picture and caption in a ViT-H-14 tuned on human choices, unscaled; about 0.2 to 0.37.
 
     The picture is fitted into a square and padded (`fit_and_pad`), not cropped. Setting `weights`: a local
@@ -46,14 +44,8 @@ class hps:
         self.towers = open_clip_towers(HPS_ARCHITECTURE, str(file), device)
         self.batch_size = batch_size
 
-    def __call__(self, images: Sequence[Any], samples: Sequence[Sample]) -> list[Any]:
-        return score_in_batches(images, samples, self._prepare, self._score, batch_size=self.batch_size)
-
-    def _prepare(self, image: Any, sample: Sample) -> tuple[Tensor, str]:
-        return fit_and_pad(rgb(image), self.towers.side), caption_of(sample)
-
-    def _score(self, rows: list[tuple[Tensor, str]]) -> list[float]:
-        return self.towers.cosines([pixels for pixels, _ in rows], [caption for _, caption in rows])
+    def _pixels(self, picture: Image) -> Tensor:
+        return fit_and_pad(picture, self.towers.side)
 
 
 def fit_and_pad(image: Image, side: int) -> Tensor:
@@ -76,7 +68,7 @@ def fit_and_pad(image: Image, side: int) -> Tensor:
 
 
 @reward(range=(-math.inf, math.inf), scope="batch", reads="image", source="Pick-a-Pic, arXiv 2305.01569")
-class pickscore:
+class pickscore(CaptionCosine):
     """PickScore: logit s * cosine of picture and caption, s = 100, over 26: about 0.7 to 0.9.
 
     Setting `scale`: `flow_grpo` is that; `cosine` (DanceGRPO), `logit` (the paper, about 20 to 23) and `mixgrpo`,
@@ -96,15 +88,8 @@ class pickscore:
         self.scale: PickScale = scale
         self.batch_size = batch_size
 
-    def __call__(self, images: Sequence[Any], samples: Sequence[Sample]) -> list[Any]:
-        return score_in_batches(images, samples, self._prepare, self._score, batch_size=self.batch_size)
-
-    def _prepare(self, image: Any, sample: Sample) -> tuple[Tensor, str]:
-        return self.towers.prepare(rgb(image)), caption_of(sample)
-
     def _score(self, rows: list[tuple[Tensor, str]]) -> list[float]:
-        cosines = self.towers.cosines([pixels for pixels, _ in rows], [caption for _, caption in rows])
-        return [pickscore_scaled(cosine, self.towers.scale, self.scale) for cosine in cosines]
+        return [pickscore_scaled(cosine, self.towers.scale, self.scale) for cosine in super()._score(rows)]
 
 
 def pickscore_scaled(cosine: float, logit_scale: float, scale: PickScale) -> float:
@@ -114,7 +99,7 @@ def pickscore_scaled(cosine: float, logit_scale: float, scale: PickScale) -> flo
 
 
 @reward(range=(-math.inf, math.inf), scope="batch", reads="image", source="ImageReward, arXiv 2304.05977")
-class image_reward:
+class image_reward(Batched):
     """ImageReward: BLIP's reading of picture and caption, (r - 0.1672) / 1.0333; about -2 to 2.
 
     Runs the package `image-reward`, which pins timm 0.6 and old transformers: install it in an environment of its own,
@@ -147,9 +132,6 @@ class image_reward:
                 f"huggingface.co/THUDM/ImageReward elsewhere and set weights and med_config to their paths."
             ) from None
         self.batch_size, self.device = batch_size, device
-
-    def __call__(self, images: Sequence[Any], samples: Sequence[Sample]) -> list[Any]:
-        return score_in_batches(images, samples, self._prepare, self._score, batch_size=self.batch_size)
 
     def _prepare(self, image: Any, sample: Sample) -> tuple[Tensor, str]:
         return self.model.preprocess(rgb(image)), caption_of(sample)

@@ -198,6 +198,34 @@ def test_the_command_ends_with_a_table_and_a_status(folder):
     assert isinstance(CliRunner().invoke(app, ["check", "nowhere.jsonl"]).exception, ConfigError)
 
 
+RECIPE = """
+steps: 1
+prompts_per_step: 1
+group_size: 2
+data: {train: x, roots: [%s]}
+sampling: {max_new_tokens: 3}
+rewards: [{name: exact_match}]
+"""
+
+
+def test_prompts_only_pass_unless_a_recipe_compares_answers_and_roots_are_the_recipes(folder, tmp_path):
+    chat = {"role": "assistant", "content": "there"}
+    prompts = [{"messages": row(text=text)["messages"]} for text in "ab"]
+    path = write_samples(tmp_path / "x.jsonl", [*prompts, {"messages": [*row()["messages"], chat]}])
+    result = CliRunner().invoke(app, ["check", str(path)])
+    assert result.exit_code == 0, result.output
+    assert "2 rows without a target and without an assistant turn" in result.output
+    (recipe := tmp_path / "mine.yaml").write_text(RECIPE % folder)
+    result = CliRunner().invoke(app, ["check", str(path), "--config", str(recipe)])
+    assert result.exit_code == 1 and result.output.count("row without target.") == 3
+
+    write_samples(path, [row(str(folder / "a.png"))])
+    assert CliRunner().invoke(app, ["check", str(path), "--config", str(recipe)]).exit_code == 0
+    recipe.write_text(RECIPE % tmp_path)
+    result = CliRunner().invoke(app, ["check", str(path), "--config", str(recipe)])
+    assert result.exit_code == 1 and "leaves the data folder" in result.output
+
+
 def test_a_folder_and_native_parquet_columns_are_read(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq

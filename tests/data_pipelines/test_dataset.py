@@ -124,6 +124,7 @@ def test_supervised_rows_need_answers_but_no_target(tmp_path):
         read_samples(path)
     with pytest.raises(ConfigError, match="without target and without assistant turns"):
         read_samples(write_lines(path, {"messages": chat()}), need_target=False)
+    assert read_samples(path, prompts_only=True)[0].target == {}
 
 
 @pytest.mark.parametrize("content", [None, "", "\n\n"])

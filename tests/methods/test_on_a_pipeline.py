@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_pipelines
 import torch
 
 from data_pipelines.media import Budget
 from mmrl.advantages import group_relative
 from mmrl.config import Config, ModelConfig, OptimizerConfig, parse
 from mmrl.optimization import make_optimizer
+from mmrl.plugins import Stage
 from mmrl.policies.diffusion import Denoising, DiffusionPolicy
-from mmrl.recipe import Recipe, make_recipe
+from mmrl.recipe import Recipe, Term, make_recipe
 from mmrl.records import Rollouts, Sample
-from mmrl.trainer import credit, learn
+from mmrl.report import Report
+from mmrl.trainer import accumulate, credit, learn
 
-BUILDERS = Path(__file__).parents[1] / "policies" / "tiny_pipelines.py"
 LOSSES: dict[str, dict[str, Any]] = {
     "clipped": {},
     "grpo_guard": {},
@@ -32,14 +34,10 @@ SIGNALS = ("mean_shift", "step_std", "step_size", "velocity_mse", "gaussian_kl")
 @pytest.fixture(scope="module")
 def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The folder of a tiny pipeline by name, made once."""
-    spec = importlib.util.spec_from_file_location("tiny_pipelines", BUILDERS)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     folder = tmp_path_factory.mktemp("pipelines")
 
     def path(name: str) -> Path:
-        return folder / name if (folder / name).exists() else module.save(name, folder / name)
+        return folder / name if (folder / name).exists() else tiny_pipelines.save(name, folder / name)
 
     return path
 
@@ -71,7 +69,7 @@ def rollouts_of(policy: DiffusionPolicy, context: Any, recipe: Recipe | None = N
     """Two prompts of four images with rewards drawn at random, credited."""
     samples = [Sample(name, ({"role": "user", "content": name},)) for name in ("a b", "c d")]
     how = Denoising(steps=4, level=0.5, width=16, height=16)
-    rollouts = policy.generate(samples, [4, 4], how, seed=0, step=0)
+    rollouts = policy.generate(samples, [4, 4], how, seed=0, step=0, signals=SIGNALS)
     rollouts.reward = torch.rand(8, generator=torch.Generator().manual_seed(0))
     if recipe is None:
         rollouts.advantage = group_relative(rollouts.reward[:, None].expand(rollouts.mask.shape), rollouts, context)
@@ -128,13 +126,60 @@ def test_divergences_pull_back_what_has_moved(make_policy, context, loss):
     assert 0 < values[-1] < values[0]
 
 
-def test_only_the_best_and_worst_go_through_the_model(make_policy, context):
+@pytest.mark.parametrize("updates", [1, 2])
+def test_only_the_best_and_worst_go_through_the_model(make_policy, context, updates, monkeypatch):
+    """Those of which the old log-probs are wanted as well, when a rollout has several updates."""
     policy = make_policy("sd3")
+    through: list[int] = []
+    logp = policy.logp
+
+    def listen(rows: Rollouts, **named: Any) -> Any:
+        through.append(int(rows.mask.sum()))
+        return logp(rows, **named)
+
+    monkeypatch.setattr(policy, "logp", listen)
     recipe = recipe_of(
-        {"name": "clipped"}, advantages=["group_relative", {"name": "best_and_worst", "best": 1, "worst": 1}]
+        {"name": "clipped"},
+        {"name": "kl"},
+        advantages=["group_relative", {"name": "best_and_worst", "best": 1, "worst": 1}],
+        updates_per_rollout=updates,
     )
     rollouts = rollouts_of(policy, context, recipe)
     trained = [row for batch in policy.micro_batches(rollouts, budget=10_000) for row in batch.rows]
     rewards = rollouts.reward.view(2, 4)
     wanted = {g * 4 + int(row) for g in range(2) for row in (rewards[g].argmax(), rewards[g].argmin())}
     assert sorted(trained) == sorted(wanted)
+    assert sum(through) == updates * 4 * 3  # reference and old log-probs of 4 rows, 3 trained steps each
+    assert (rollouts.logp_old is None) == (updates == 1)
+
+
+class Spread:
+    """A group loss of which neither part is linear in the log-probs of a row."""
+
+    def row_score(self, logp: torch.Tensor, rows: Rollouts) -> torch.Tensor:
+        return ((logp * rows.mask).sum(1) / 3) ** 2
+
+    def group_loss(self, scores: torch.Tensor, rollouts: Rollouts) -> torch.Tensor:
+        return scores.logsumexp(0) - scores.std()
+
+
+def test_a_group_loss_is_exact_where_rows_are_cut_between_micro_batches(make_policy, context):
+    policy = make_policy("sd3")
+    recipe = recipe_of({"name": "clipped"})
+    rollouts = rollouts_of(policy, context, recipe)
+    cut = replace(
+        recipe,
+        terms=[Term(Stage("spread", Spread, {}), 1.0, "token_mean")],
+        config=replace(recipe.config, micro_batch_tokens=2 * rollouts.prompts[0].conditioning.tokens),
+    )
+    batches = policy.micro_batches(rollouts, budget=cut.config.micro_batch_tokens)
+    assert len(batches) > len({row for batch in batches for row in batch.rows})  # 2 pairs each, of rows of 3 steps
+    accumulate(policy, rollouts, cut, context, Report())
+    found = torch.cat([p.grad.flatten() for _, p in policy.trainable() if p.grad is not None])
+    for _, parameter in policy.trainable():
+        parameter.grad = None
+    loss = Spread()
+    loss.group_loss(loss.row_score(policy.logp(rollouts)[0], rollouts), rollouts).backward()
+    whole = torch.cat([p.grad.flatten() for _, p in policy.trainable() if p.grad is not None])
+    assert whole.norm() > 0
+    assert (found - whole).norm() < 1e-4 * whole.norm()

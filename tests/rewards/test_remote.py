@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-import torch
+from reward_rows import rollouts
 
-from mmrl.records import Rollouts, Sample
+from mmrl.records import Sample
 from rewards import Score, wire
 from rewards import remote as remote_module
 from rewards.calling import RemoteError
@@ -203,22 +203,6 @@ def test_attempts_end_with_the_time(garbage, monkeypatch):
     assert one.count == 2
 
 
-def rollouts(groups: int, size: int) -> Rollouts:
-    count = groups * size
-    group = torch.arange(count) // size
-    return Rollouts(
-        samples=[Sample(f"s{index}", ()) for index in range(groups)],
-        prompts=[None] * groups,
-        group=group,
-        prompt=group,
-        actions=torch.zeros(count, 1, dtype=torch.long),
-        length=torch.ones(count, dtype=torch.long),
-        mask=torch.ones(count, 1, dtype=torch.bool),
-        text=["text"] * count,
-        origin=["policy"] * count,
-    )
-
-
 def test_a_run_goes_on_or_stops_as_configured(garbage):
     answers = [fine(1, 2), http(b'{"outcomes": [null, {"error": {"type": "OSError", "message": "no GPU"}}]}'),
                http(b"garbage")]  # fmt: skip
@@ -226,7 +210,7 @@ def test_a_run_goes_on_or_stops_as_configured(garbage):
     one = garbage(lambda connection, count: connection.sendall(answers[(count - 1) % 3]))
     spec["url"] = one.url
 
-    rolled = rollouts(3, 2)
+    rolled = rollouts([["text"] * 2] * 3)
     rewards = Rewards.from_config([spec], where="recipe.yaml: rewards", max_failed=0.5)
     assert rewards.entries[0].waits
     rewards.score(rolled, step=0, total=1)
@@ -237,14 +221,14 @@ def test_a_run_goes_on_or_stops_as_configured(garbage):
     assert rewards.metrics(rolled) == {"score/video": 1.5, "failed/video": 3}
 
     with pytest.raises(RewardFailure, match=r"failed on 3 of 6.*\n.*OSError: no GPU"):
-        Rewards.from_config([spec], where="w", max_failed=0.4).score(rollouts(3, 2), step=0, total=1)
+        Rewards.from_config([spec], where="w", max_failed=0.4).score(rollouts([["text"] * 2] * 3), step=0, total=1)
 
 
 def test_a_remote_reward_runs_in_a_worker_too(garbage):
     one = garbage(lambda connection, count: connection.sendall(fine(1, 1)))
     spec = {"name": "remote", "url": one.url, "timeout": 5.0}
     rewards = Rewards.from_config([spec], where="w")
-    rolled = rollouts(1, 2)
+    rolled = rollouts([["text"] * 2])
     rewards.score(rolled, step=0, total=1)
     rewards.close()
     assert rolled.reward.tolist() == [1, 1]

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import torch
 from PIL import Image
+from reward_rows import rollouts, run
 
 from mmrl.records import Media, Rollouts, Sample
 from rewards import Score, workers
@@ -150,30 +150,11 @@ def gone(*pids: int) -> bool:
     return wait_for(lambda: not any(exists(pid) for pid in pids))
 
 
-def rollouts(texts: list[list[str]], images=None) -> Rollouts:
-    flat = [text for group in texts for text in group]
-    group = torch.tensor([index for index, group in enumerate(texts) for _ in group])
-    media = (Media("video", "/not/here.mp4", "0", (64, 48), (32, 24), (0.0, 0.5)),)
-    return Rollouts(
-        samples=[Sample(f"s{index}", ({"role": "user", "content": "?"},), media) for index in range(len(texts))],
-        prompts=[None] * len(texts),
-        group=group,
-        prompt=group,
-        actions=torch.zeros(len(flat), 1, dtype=torch.long),
-        length=torch.ones(len(flat), dtype=torch.long),
-        mask=torch.ones(len(flat), 1, dtype=torch.bool),
-        text=flat,
-        origin=["policy"] * len(flat),
-        images=images,
-    )
-
-
-def score(rolled: Rollouts, spec: dict, **options) -> Rollouts:
-    rewards = Rewards.from_config([spec], where="recipe.yaml: rewards", **options)
-    try:
-        rewards.score(rolled, step=0, total=10)
-    finally:
-        rewards.close()
+def score(texts: list[list[str]], spec: dict, *, images=None, **options) -> Rollouts:
+    film = Media("video", "/not/here.mp4", "0", (64, 48), (32, 24), (0.0, 0.5))
+    samples = [Sample(f"s{index}", SAMPLE.messages, (film,)) for index in range(len(texts))]
+    rolled = rollouts(texts, samples, images=images)
+    run(Rewards.from_config([spec], where="recipe.yaml: rewards", **options), rolled)
     return rolled
 
 
@@ -181,15 +162,15 @@ def test_settings_groups_and_schedules_arrive_as_they_would_in_this_process(plug
     rising = {"schedule": "linear", "start": 2.5, "end": 5.0}
     spec = {"name": f"{plugin}:group", "pair": [1, 2], "folder": str(tmp_path), "scale": rising}
     texts = [["a", "b", "a"], ["c"], ["d", "d"]]
-    here = score(rollouts(texts), spec)
-    there = score(rollouts(texts), {**spec, "timeout": 10, "workers": 2})
+    here = score(texts, spec)
+    there = score(texts, {**spec, "timeout": 10, "workers": 2})
     assert here.reward.tolist() == [7, 7, 7, 4.5, 4.5, 4.5]
     assert there.reward.tolist() == here.reward.tolist()
 
 
 def test_images_and_videos_are_scored_in_a_worker(plugin):
     red = [Image.new("RGB", (4, 4), (value, 0, 0)) for value in (3, 5)]
-    rolled = score(rollouts([["", ""]], images=[red[0], red]), {"name": f"{plugin}:red", "timeout": 10})
+    rolled = score([["", ""]], images=[red[0], red], spec={"name": f"{plugin}:red", "timeout": 10})
     assert rolled.reward.tolist() == [3, 8]
 
 
@@ -280,21 +261,21 @@ def test_prints_go_to_stderr_and_stdin_is_empty(start, capfd):
 
 def test_an_exception_brings_its_traceback_into_the_failure_that_stops_the_run(plugin):
     with pytest.raises(RewardFailure, match="failed on 1 of 2") as stop:
-        score(rollouts([["ok", "raise no area"]]), {"name": f"{plugin}:act", "timeout": 10})
+        score([["ok", "raise no area"]], {"name": f"{plugin}:act", "timeout": 10})
     assert "First failure: sample s0: ValueError: no area" in str(stop.value)
     assert "raise ValueError(word)" in "".join(traceback.format_exception(stop.value))
 
 
 def test_a_run_goes_on_without_the_failed_rows_if_so_configured(plugin):
     spec = {"name": f"{plugin}:act", "timeout": 0.5, "workers": 2}
-    rolled = score(rollouts([["ok", "spin", "ok"], ["exit 1", "ok", "raise x"]]), spec, max_failed=0.5)
+    rolled = score([["ok", "spin", "ok"], ["exit 1", "ok", "raise x"]], spec, max_failed=0.5)
     assert rolled.reward.isnan().tolist() == [False, True, False, True, False, True]
     assert "TimeoutError" in rolled.notes[1]["act"]["error"]
 
 
 def test_a_wrong_count_fails_its_call(plugin):
     with pytest.raises(RewardFailure, match="returned 2 values for 3 completions"):
-        score(rollouts([["a", "b", "c"]]), {"name": f"{plugin}:short", "timeout": 10})
+        score([["a", "b", "c"]], {"name": f"{plugin}:short", "timeout": 10})
 
 
 def test_a_worker_that_died_between_two_rounds_is_replaced_without_a_failure(start):

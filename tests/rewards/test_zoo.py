@@ -11,27 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrl.records import Rollouts
 from rewards import parsing
+from rewards.authoring.battery import make_rollouts
 from rewards.authoring.hostile import texts as hostile_texts
-from rewards.authoring.samples import TARGETS, own_samples, right_answers
+from rewards.authoring.samples import SETTINGS, TARGETS, own_samples, right_answers
 from rewards.calling import attempt
 from rewards.entry import Entry
 from rewards.registry import BUILTIN, Score
 
-SETTINGS = {
-    "length_penalty": {"limit": 100, "buffer": 20},
-    "cosine_length": {"of": "first", "max_length": 100},
-    "length_budget": {"budget": 100},
-    "shorter_in_group": {"of": "first"},
-    "dast": {"of": "first"},
-    "json_format": {"schema": {"type": "object"}},
-    "better_than_reference": {"scorer": {"name": "rouge"}},
-}
 ELSEWHERE = {"remote", "math_answer"}
 """A server, and a worker process per call; `test_remote.py` and `test_quantities.py` feed them."""
 ENTRIES = {
@@ -69,26 +59,10 @@ def check(name: str, text: str) -> None:
     calls = [[one] for one in group[:1]] if entry.info.scope == "row" else [group]
     function = entry.reward.bind(entry.stage.settings)
     for call in calls:
-        read = rows(call, sample) if entry.info.reads == "rollouts" else call
+        read = make_rollouts(call, sample, entry.stage.settings) if entry.info.reads == "rollouts" else call
         for outcome in attempt(function, entry.info, read, [sample] * len(call)):
             assert outcome is None or (isinstance(outcome, Score) and low <= outcome.value <= high), (name, outcome)
             assert outcome is None or math.isfinite(outcome.value)
-
-
-def rows(texts: list[str], sample) -> Rollouts:
-    zeros = torch.zeros(len(texts), dtype=torch.long)
-    return Rollouts(
-        samples=[sample],
-        prompts=[None],
-        group=zeros,
-        prompt=zeros,
-        actions=torch.zeros(len(texts), 1, dtype=torch.long),
-        length=torch.tensor([len(text) + 1 for text in texts]),
-        mask=torch.ones(len(texts), 1, dtype=torch.bool),
-        text=texts,
-        origin=["policy"] * len(texts),
-        scores={"first": torch.arange(len(texts)).float() % 2},
-    )
 
 
 def test_the_readers_are_found():
