@@ -74,6 +74,8 @@ class VLMPolicy:
         messages = list(sample.messages) if whole_chat else prompt_messages(sample)
         vision = self.processor.image_processor
         loaded = load(messages, self.budget, patch_size=int(vision.patch_size))
+        if hasattr(self.processor.video_processor, "cap_pixels_per_frame"):  # unsaid, it warns; nothing is resized
+            loaded.video_kwargs["cap_pixels_per_frame"] = False
         text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=not whole_chat)
         inputs = self.processor(
             text=[text],
