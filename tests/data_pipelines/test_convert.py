@@ -20,6 +20,7 @@ from data_pipelines import convert as module
 from data_pipelines.commands import app
 from data_pipelines.convert import convert
 from data_pipelines.dataset import read_samples
+from data_pipelines.makers import READERS
 from data_pipelines.reading import LONGEST, csv_rows, inside, json_items, json_lines, lines
 from data_pipelines.sources import Rows
 from mmrl.plugins import ConfigError, build
@@ -112,6 +113,37 @@ def test_sources_are_read_one_after_the_other_and_one_that_is_cut_short_keeps_it
     assert progress.rows == whole[:200].count('",') + 20
     with pytest.raises(ConfigError, match=r"gone.json"):
         convert(bound, [str(tmp_path / "gone.json")], tmp_path / "y.jsonl")
+
+
+CUT = {
+    "charades_train.json": ("charades-sta", "charades-sta"),
+    "train.json": ("activitynet-captions", "activitynet-captions"),
+    "highlight_val_release.jsonl": ("qvhighlights", "qvhighlights"),
+    "validation.json": ("clevrer", "clevrer"),
+    "clevrer_counterfactual_train.json": ("clevrer", "clevrer"),
+    "nextgqa_val.json": ("next-gqa", "next-gqa"),
+    "STAR_val.json": ("star", "star"),
+    "training_6k.jsonl": ("seed-bench-r1", "seed-bench-r1"),
+    "Video-R1-260k.json": ("video-r1", "video-r1"),
+    "screenspot_mobile.json": ("screenspot", "screenspot"),
+    "test.json": ("android-control", "android-control"),
+    "GOOGLE_APPS-1001.json": ("aitz", "aitz/google_apps/GOOGLE_APPS-1001"),
+}
+
+
+@pytest.mark.parametrize("left", [-1, -30])
+@pytest.mark.parametrize("name", CUT)
+def test_an_annotation_file_that_breaks_off_never_goes_unnoticed(tmp_path, name, left):
+    reader, folder = CUT[name]
+    source = tmp_path / name
+    source.write_bytes((Path(__file__).parent / "formats" / folder / name).read_bytes().rstrip()[:left])
+    bound = build({"name": reader, "media": str(tmp_path)}, READERS, kind="format", where="test")
+    try:
+        progress = convert(bound, [str(source)], tmp_path / "out" / "x.jsonl")
+    except ConfigError as error:  # not one item was whole
+        assert "not valid JSON from here on" in str(error)
+    else:
+        assert progress.kinds.get("cut short", 0) + progress.kinds.get("not JSON", 0) == 1
 
 
 def many(folder: Path, count: int) -> Path:
