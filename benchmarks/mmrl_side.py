@@ -57,7 +57,7 @@ def work(connection: Any, setting: Setting, images: list[Path], folder: Path) ->
             "group_size": setting.group,
             "micro_batch_tokens": 1 << 30,
             "model": {"vision": "trained"},
-            "data": {"train": "", "budget": {"max_prompt_tokens": 1 << 20, "max_pixels": 1 << 26}},
+            "data": {"train": "", "budget": {"max_tokens": 1 << 20, "max_pixels": 1 << 26}},
             "sampling": {"max_new_tokens": setting.new_tokens},
             "rewards": [f"{Path(__file__).parent / 'workload.py'}:parity"],
             "optimizer": {"learning_rate": LEARNING_RATE},

@@ -1,65 +1,64 @@
-"""The one place that opens images and videos: header and digest, full decode, and what the model sees of them.
+"""The one place that opens images and videos: header and digest, what the model will see, and the pixels it sees.
 
-`probe` is cheap (no image is decoded), `verify` decodes, `load` decodes under a `Budget` and says what came out.
-Resizing and frame sampling are those of `qwen_vl_utils`; which row a file belongs to is `dataset.py`.
+`probe` is cheap (no image is decoded), `outcome` says from the probe alone what a `Budget` makes of a file, `load`
+decodes, `verify` tries to. A video is a container file, a folder of images, or an `.npz` (`video_frames.py`); it is
+read in processes of its own (`decoding.py`). Which row a file belongs to is `dataset.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
+import stat
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from mmrl.records import Media
+from data_pipelines.budget import (
+    MEDIA_KINDS,
+    Budget,
+    MediaKind,
+    Seen,
+    part_settings,
+    seen_image,
+    seen_video,
+    vision_process,
+    within,
+)
+from data_pipelines.cache import ByteCache
+from data_pipelines.decoding import BadMedia, Decoders, Decoding
+from data_pipelines.images import image_size, limit_pixels, open_image
+from data_pipelines.video_frames import Stored, frame_files
+from mmrl.records import Media, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-MediaKind = Literal["image", "video"]
-MEDIA_KINDS: tuple[MediaKind, ...] = get_args(MediaKind)
-TRANSPOSED = (5, 6, 7, 8)
-"""EXIF orientations that exchange width and height."""
+__all__ = [
+    "MEDIA_KINDS",
+    "BadMedia",
+    "Budget",
+    "Decoding",
+    "LoadedMedia",
+    "MediaKind",
+    "Seen",
+    "configure",
+    "load",
+    "locate",
+    "measured",
+    "open_image",
+    "outcome",
+    "probe",
+    "readers_used",
+    "verify",
+]
 
-IMPORTING = threading.Lock()
-"""Held while `qwen_vl_utils` is imported: `load` may run in several threads."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much of an image or video the model sees. None leaves `qwen_vl_utils`' own default.
-
-    A media part of a message may set the same keys for itself (and `nframes`, `video_start`, `video_end` in
-    seconds); the part wins.
-    """
-
-    min_pixels: int | None = None
-    """Pixels per image or video frame; smaller ones are enlarged. For video it wins over `total_pixels`."""
-    max_pixels: int | None = None
-    """Pixels per image or video frame, at least one vision token's; larger ones are shrunk."""
-    fps: float | None = None
-    """Video: frames per second to sample."""
-    max_frames: int | None = None
-    """Video: frames at most, an even number of at least 2."""
-    total_pixels: int | None = None
-    """Video: pixels of all frames together, counted in pairs of frames as the model merges them."""
-    max_prompt_tokens: int = 4096
-    """Tokens of the encoded prompt, vision tokens included. The policy refuses longer prompts; nothing is cut."""
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None and value <= 0:
-                raise ValueError(f"budget.{name} = {value}; it must be positive.")
-        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
-            raise ValueError(f"budget.min_pixels {self.min_pixels:,} is above budget.max_pixels {self.max_pixels:,}.")
-        if self.max_frames is not None and self.max_frames < 2:
-            raise ValueError("budget.max_frames = 1; frames are merged in pairs, so it must be at least 2.")
+PROBED = 1 << 17
+"""Files whose probe is remembered."""
 
 
 @dataclass(frozen=True)
@@ -67,194 +66,294 @@ class LoadedMedia:
     """The decoded media of one chat, ready for a processor called with `do_resize=False`."""
 
     images: list[Image] = field(default_factory=list)
-    """RGB, resized, in order of appearance."""
+    """RGB, resized, in order of appearance. Shared with later loads of the same file: not to be written to."""
     videos: list[Tensor] = field(default_factory=list)
     """f32[frames, 3, height, width] in 0..255, resized, in order of appearance."""
     video_metadata: list[dict[str, Any]] = field(default_factory=list)
     """One per video: `fps` of the file, `frames_indices` of the frames seen, `total_num_frames`, `video_backend`."""
     video_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments for the processor (`do_sample_frames=False`)."""
-    seen: tuple[tuple[int, int], ...] = ()
-    """(width, height) in pixels after the budget, per image or video in order of appearance."""
-    times: tuple[tuple[float, ...], ...] = ()
-    """Seconds of every frame seen, per image (empty) or video in order of appearance: frame index / average fps."""
+    outcomes: tuple[Seen, ...] = ()
+    """Per image or video in order of appearance: what `outcome` says of it."""
+
+    @property
+    def seen(self) -> tuple[tuple[int, int], ...]:
+        """(width, height) in pixels after the budget, per image or video in order of appearance."""
+        return tuple(seen.size for seen in self.outcomes)
+
+    @property
+    def times(self) -> tuple[tuple[float, ...], ...]:
+        """Seconds of every frame seen, per image (empty) or video in order of appearance."""
+        return tuple(seen.times for seen in self.outcomes)
+
+
+# -- settings of the process -----------------------------------------------------------------------------------------
+
+
+class _Opened:
+    """The processes that decode and what they decoded, shared by all threads."""
+
+    def __init__(self, settings: Decoding) -> None:
+        self.settings = settings
+        self.decoders = Decoders(settings)
+        self.cache: ByteCache[Any] = ByteCache(settings.cache_bytes)
+        limit_pixels(settings.max_image_pixels)
+
+
+_opened: _Opened | None = None
+_OPENING = threading.Lock()
+
+
+def configure(settings: Decoding) -> None:
+    """How this process opens media from now on. Ends the processes that decoded before and empties the cache."""
+    global _opened
+    with _OPENING:
+        if _opened is not None:
+            _opened.decoders.close()
+        _opened = _Opened(settings)
+        _probe.cache_clear()
+
+
+def _current() -> _Opened:
+    if _opened is None:
+        with _OPENING:
+            if _opened is None:
+                globals()["_opened"] = _Opened(Decoding())
+    assert _opened is not None
+    return _opened
+
+
+def readers_used() -> dict[str, int]:
+    """How many times each reader gave the frames of a video, in this process: `{"decord": 12, "pyav": 1}`."""
+    return dict(_current().decoders.used)
+
+
+# -- what a file holds ---------------------------------------------------------------------------------------------
 
 
 def probe(path: str | Path, kind: MediaKind) -> Media:
-    """Size and digest of a file, cached within the process until the file changes.
+    """Size, digest, frames and frame rate of a file, remembered within the process until the file changes.
 
-    Images are read up to their header. Of a video one frame is decoded, because only frames carry the rotation that
-    phones record. ValueError says what is wrong with the file.
+    Images are read up to their header. Of a container file the packets are counted and one frame is decoded, because
+    only frames carry the rotation that phones record. BadMedia, a ValueError, says what is wrong with the file.
     """
-    path = os.path.abspath(path)
+    return _probed(os.path.abspath(path), kind)[0]
+
+
+def _probed(path: str, kind: MediaKind) -> tuple[Media, Stored | None]:
+    """The media, and of a video what its readers need to know."""
     try:
-        stat = os.stat(path)
-    except OSError:
-        raise ValueError(f"{kind} {path} does not exist") from None
-    return _probe(path, kind, stat.st_mtime_ns, stat.st_size)
+        if kind == "video" and os.path.isdir(path):
+            entries = [entry.stat() for entry in os.scandir(path)]
+            changed = max((entry.st_mtime_ns for entry in entries), default=0)
+            size = sum(entry.st_size for entry in entries)
+        else:
+            about = os.stat(path)
+            changed, size = about.st_mtime_ns, about.st_size
+            if not stat.S_ISREG(about.st_mode):
+                raise BadMedia(f"{path} is no regular file")
+            if size == 0:
+                raise BadMedia(f"{path} is empty (0 bytes)")
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be opened: {error.strerror}"
+        raise BadMedia(f"{kind} {path} {reason}") from None
+    found = _probe(path, kind, changed, size)
+    if isinstance(found, str):
+        raise BadMedia(found)
+    return found
 
 
-@cache
-def _probe(path: str, kind: MediaKind, mtime_ns: int, size: int) -> Media:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    dimensions = _image_size(path) if kind == "image" else _first_frame(path)
-    return Media(kind=kind, path=path, digest=digest.hexdigest(), size=dimensions)
-
-
-def _image_size(path: str) -> tuple[int, int]:
-    from PIL import Image
-
+@lru_cache(maxsize=PROBED)
+def _probe(path: str, kind: MediaKind, changed: int, size: int) -> tuple[Media, Stored | None] | str:
+    """What is wrong with a file is remembered as well: one that hangs its reader does so once."""
     try:
-        with Image.open(path) as image:
-            # PIL decodes a whole PNG in search of orientation data behind the pixels; nothing writes it there.
-            searchable = image.format != "PNG" or "exif" in image.info
-            transposed = searchable and image.getexif().get(0x0112) in TRANSPOSED
-            return image.size[::-1] if transposed else image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is not a readable image: {error}") from None
+        return _probe_now(path, kind)
+    except BadMedia as error:
+        return str(error)
 
 
-def _first_frame(path: str) -> tuple[int, int]:
-    import av
-
+def _probe_now(path: str, kind: MediaKind) -> tuple[Media, Stored | None]:
     try:
-        with av.open(path) as container:
-            frame = next(container.decode(video=0))
-    except (av.FFmpegError, StopIteration, IndexError) as error:
-        raise ValueError(f"{path} is not a readable video: {error or 'it has no frames'}") from None
-    return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
+        digest = _digest(path)
+        if kind == "image":
+            return Media(kind=kind, path=path, digest=digest, size=image_size(path)), None
+    except (OSError, ValueError) as error:
+        raise BadMedia(str(error) if str(error).startswith(path) else f"{path} cannot be read: {error}") from None
+    stored = _current().decoders.describe(path)
+    if stored.frames < 2:
+        raise BadMedia(f"{path} has one frame; a video needs at least 2 (an image is given as `image`)")
+    return Media(kind=kind, path=path, digest=digest, size=stored.size, frames=stored.frames, fps=stored.fps), stored
 
 
-def open_image(path: str | Path) -> Image:
-    """A decoded RGB image: EXIF orientation applied, transparency over white. ValueError on a damaged file."""
-    from PIL import Image, ImageOps
+def _digest(path: str) -> str:
+    """SHA-256 of a file, or of the names and bytes of a folder's frames."""
+    digest = hashlib.sha256()
+    for file in frame_files(path) if os.path.isdir(path) else [Path(path)]:
+        if os.path.isdir(path):
+            digest.update(f"\0{file.name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
-    try:
-        with Image.open(path) as stored:
-            image = ImageOps.exif_transpose(stored)
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be decoded: {error}") from None
+
+def locate(file: str, *, folder: Path, roots: Sequence[str | Path] = ()) -> Path:
+    """The path of a row's file. ValueError if it leaves the data folder.
+
+    A relative path, with links followed, must stay below `folder` (that of the dataset) or one of `roots`. An absolute
+    path may lead anywhere as long as no `roots` are given, and then must stay below them or `folder` as well.
+    """
+    path = folder / file
+    if os.path.isabs(file) and not roots:
+        return path
+    real = path.resolve()
+    if not any(real.is_relative_to(Path(root).resolve()) for root in (folder, *roots)):
+        leads = "" if os.path.normpath(path) == str(real) else f" (it leads to {real})"
+        raise ValueError(f"{file} leaves the data folder {folder}{leads}; name its folder in data.roots to allow it")
+    return Path(os.path.normpath(path))
 
 
 def verify(media: Media) -> None:
-    """Decode an image completely, or the first and the last frame of a video. ValueError with the reason."""
+    """Decode an image completely, or the first and the last frame of a video. BadMedia with the reason."""
     if media.kind == "image":
-        size = open_image(media.path).size
+        size = _bad(media.path, open_image).size
         if size != media.size:
-            raise ValueError(f"{media.path} decodes to {size}, but its header says {media.size}")
+            raise BadMedia(f"{media.path} decodes to {size}, but its header says {media.size}")
     else:
-        load([{"role": "user", "content": [{"video": media.path, "nframes": 2}]}], Budget(), patch_size=14)
+        _read(media, [0, media.frames - 1], lambda start, frames: None)
 
 
-def load(messages: Sequence[dict[str, Any]], budget: Budget, *, patch_size: int) -> LoadedMedia:
+# -- what the model sees -------------------------------------------------------------------------------------------
+
+
+def outcome(media: Media, budget: Budget, *, patch_size: int, part: Mapping[str, Any] | None = None) -> Seen:
+    """What the model sees of a probed file under `budget`, without opening it; what `load` gives is exactly this.
+
+    `part` is the media part of the message, whose own settings win. ValueError, naming the file, if nothing can be
+    seen under these settings.
+    """
+    try:
+        settings = part_settings(part or {}, media.kind)
+        fps = _stored_fps(media, settings) if media.kind == "video" else 0.0
+        settings = within(budget, settings, media.kind, patch_size=patch_size)
+        if media.kind == "image":
+            return seen_image(media.size, settings, patch_size=patch_size)
+        return seen_video(media.size, media.frames, fps, settings, patch_size=patch_size)
+    except ValueError as error:
+        raise ValueError(f"{media.path}: {error}") from None
+
+
+def _stored_fps(media: Media, settings: Mapping[str, float]) -> float:
+    """Frames per second of a video: the part's `sample_fps`, the file's own, or, for a folder, the part's `fps`."""
+    fps = settings.get("sample_fps") or media.fps or settings.get("fps")
+    if not fps:
+        raise ValueError("frames without a rate; give `sample_fps`, the frames per second they are stored at")
+    return fps
+
+
+def measured(sample: Sample, budget: Budget, *, patch_size: int) -> Sample:
+    """The sample with what the model sees written to its media, as `VLMPolicy.encode` does, without decoding."""
+    parts = media_parts(sample.messages)
+    outcomes = [
+        outcome(item, budget, patch_size=patch_size, part=part) for item, part in zip(sample.media, parts, strict=True)
+    ]
+    return with_outcomes(sample, outcomes)
+
+
+def with_outcomes(sample: Sample, outcomes: Sequence[Seen]) -> Sample:
+    """The sample whose media say what was seen of them, in order of appearance."""
+    media = tuple(
+        replace(item, seen=seen.size, times=seen.times, grid=seen.grid, tokens=seen.tokens)
+        for item, seen in zip(sample.media, outcomes, strict=True)
+    )
+    return replace(sample, media=media)
+
+
+def media_parts(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The parts of a chat that are images or videos, in order of appearance."""
+    contents = (message["content"] for message in messages if isinstance(message["content"], list))
+    return [part for content in contents for part in content if "image" in part or "video" in part]
+
+
+# -- its pixels ----------------------------------------------------------------------------------------------------
+
+
+def load(messages: Sequence[Mapping[str, Any]], budget: Budget, *, patch_size: int) -> LoadedMedia:
     """Decode every image and video of a chat within the budget.
 
-    Sizes become multiples of 2 * `patch_size`, the pixels of one vision token. ValueError on a file that cannot be
-    decoded or a video too short for its frames.
+    Sizes become multiples of 2 * `patch_size`, the pixels of one vision token. BadMedia, a ValueError, on a file that
+    cannot be decoded, ValueError on one that cannot meet the settings, as a video with fewer frames than `nframes`.
     """
-    parts = [dict(part) for message in messages if isinstance(message["content"], list) for part in message["content"]]
-    parts = [_within(budget, part, patch_size) for part in parts if "image" in part or "video" in part]
+    parts = media_parts(messages)
     if not parts:
         return LoadedMedia()
-    chat = [{"role": "user", "content": parts}]
-    with IMPORTING:
-        vision_process = _vision_process()
-    images, videos, video_kwargs = vision_process.process_vision_info(
-        chat, image_patch_size=patch_size, return_video_kwargs=True, return_video_metadata=True
-    )
-    images, videos = images or [], videos or []
-    left = {"image": iter(images), "video": iter(videos)}
-    seen, times = [], []
+    loaded = LoadedMedia(video_kwargs={"do_sample_frames": False})
+    outcomes = []
     for part in parts:
-        if "image" in part:
-            seen.append(next(left["image"]).size)
-            times.append(())
-        else:
-            frames, about = next(left["video"])
-            seen.append((frames.shape[-1], frames.shape[-2]))
-            times.append(tuple(float(index) / about["fps"] for index in about["frames_indices"]))
-    return LoadedMedia(
-        images=images,
-        videos=[frames for frames, _ in videos],
-        video_metadata=[about for _, about in videos],
-        video_kwargs=video_kwargs,
-        seen=tuple(seen),
-        times=tuple(times),
-    )
+        kind: MediaKind = "image" if "image" in part else "video"
+        media = probe(part[kind], kind)
+        seen = outcome(media, budget, patch_size=patch_size, part=part)
+        outcomes.append(seen)
+        if kind == "image":
+            loaded.images.append(_image(media, seen))
+            continue
+        frames, reader = _frames(media, seen)
+        loaded.videos.append(frames.float())
+        loaded.video_metadata.append(
+            {
+                "fps": _stored_fps(media, part_settings(part, kind)),
+                "frames_indices": list(seen.indices),
+                "total_num_frames": seen.total,
+                "video_backend": reader,
+            }
+        )
+    return replace(loaded, outcomes=tuple(outcomes))
 
 
-def _within(budget: Budget, part: dict[str, Any], patch_size: int) -> dict[str, Any]:
-    """A copy of a media part with the budget filled in where the part is silent, and images opened."""
-    kind = "image" if "image" in part else "video"
-    limits: dict[str, float | None] = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
-    if kind == "video":
-        limits["total_pixels"] = budget.total_pixels
-        if "nframes" not in part:
-            limits |= {"fps": budget.fps, "max_frames": budget.max_frames}
-    part = {key: value for key, value in limits.items() if value is not None} | part
-    if "max_pixels" in part and "min_pixels" not in part:
-        # A maximum under the default minimum (4 tokens per image, 128 per frame) replaces it.
-        token = (2 * patch_size) ** 2
-        if part["max_pixels"] < token * (4 if kind == "image" else 128):
-            part["min_pixels"] = token
-    if kind == "image":
-        part["image"] = open_image(part["image"])
-    return part
+def _image(media: Media, seen: Seen) -> Image:
+    cache, key = _current().cache, (media.digest, seen.size)
+    image = cache.get(key)
+    if image is None:
+        # As `fetch_image` of qwen_vl_utils does.
+        image = _bad(media.path, open_image).resize(seen.size)
+        cache.put(key, image, seen.size[0] * seen.size[1] * 3)
+    return image
 
 
-@cache
-def _vision_process() -> Any:
-    """`qwen_vl_utils.vision_process`, reading video with decord and, where decord is missing or fails, with PyAV.
-
-    The library's own second choice is torchvision's reader, which current torchvision no longer has.
-    """
-    from mmrl.compat import declare_torchvision_operators
-
-    declare_torchvision_operators()
-    from qwen_vl_utils import vision_process
-
-    reader = "decord" if importlib.util.find_spec("decord") else "torchvision"
-    vision_process.get_video_reader_backend = lambda: reader
-    vision_process.VIDEO_READER_BACKENDS["torchvision"] = _read_with_pyav
-    return vision_process
-
-
-def _read_with_pyav(part: dict[str, Any]) -> tuple[Tensor, dict[str, Any], float]:
-    """A `qwen_vl_utils` video reader: uint8[frames, 3, height, width], metadata, sampled frames per second."""
-    import av
+def _frames(media: Media, seen: Seen) -> tuple[Tensor, str]:
+    """u8[frames, 3, height, width], resized as `fetch_video` of qwen_vl_utils does, and the name of the reader."""
     import torch
-    from qwen_vl_utils.vision_process import calculate_video_frame_range, smart_nframes
 
-    path = part["video"]
+    vision_process()  # torchvision may need it
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.functional import resize
+
+    opened, key = _current(), (media.digest, seen.size, seen.indices)
+    if (cached := opened.cache.get(key)) is not None:
+        return cached
+    width, height = seen.size
+    frames = torch.empty(seen.frames, 3, height, width, dtype=torch.uint8)
+
+    def take(start: int, read: Any) -> None:
+        stored = torch.from_numpy(read).permute(0, 3, 1, 2)
+        frames[start : start + len(read)] = resize(
+            stored, [height, width], interpolation=InterpolationMode.BICUBIC, antialias=True
+        )
+
+    reader = _read(media, seen.indices, take)
+    opened.cache.put(key, (frames, reader), frames.numel())
+    return frames, reader
+
+
+def _read(media: Media, indices: Sequence[int], take: Callable[[int, Any], None]) -> str:
+    current, stored = _probed(media.path, "video")
+    if stored is None or current.digest != media.digest:
+        raise BadMedia(f"{media.path} is not the file that was probed; it changed since")
+    return _current().decoders.read(media.path, indices, stored, take)
+
+
+def _bad(path: str, opener: Any) -> Image:
     try:
-        with av.open(path) as container:
-            fps = float(container.streams.video[0].average_rate)
-            frames = sum(packet.size > 0 for packet in container.demux(video=0))
-        first, last, frames = calculate_video_frame_range(part, frames, fps)
-        count = smart_nframes(part, total_frames=frames, video_fps=fps)
-        indices = torch.linspace(first, last, count).round().long().tolist()
-        wanted = set(indices)
-        with av.open(path) as container:
-            decoded = zip(range(indices[-1] + 1), container.decode(video=0), strict=False)
-            kept = {index: _upright(frame) for index, frame in decoded if index in wanted}
-        video = torch.stack([kept[i] for i in indices]).permute(0, 3, 1, 2)
-    except (av.FFmpegError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} cannot be decoded: {error}") from None
-    about = {"fps": fps, "frames_indices": indices, "total_num_frames": frames, "video_backend": "pyav"}
-    return video, about, count / frames * fps
-
-
-def _upright(frame: Any) -> Tensor:
-    """uint8[height, width, 3] of a PyAV frame, turned as its display matrix asks."""
-    import numpy as np
-    import torch
-
-    turns = round(frame.rotation / 90) % 4
-    return torch.from_numpy(np.rot90(frame.to_ndarray(format="rgb24"), turns).copy())
+        return opener(path)
+    except ValueError as error:
+        raise BadMedia(str(error)) from None

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data_pipelines.commands import app as data
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Reinforcement-learning fine-tuning of multimodal and vision models.")  # fmt: skip
 runs = typer.Typer(no_args_is_help=True, help="Look at runs.")
-data = typer.Typer(no_args_is_help=True, help="Make, check and show datasets.")
 rewards = typer.Typer(no_args_is_help=True, help="See, write and check rewards.")
 methods = typer.Typer(no_args_is_help=True, help="The methods there are.")
 app.add_typer(runs, name="runs")
@@ -152,68 +153,6 @@ def runs_plot(
 
     path = plot_run(run[0], out) if len(run) == 1 else plot_runs(run, out or Path("learning_curves.png"))
     console.print(f"{path}")
-
-
-@data.command(name="make", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def data_make(
-    name: Annotated[str, typer.Argument(help="gui, gui-cold-start, digits, digits-cold-start")],
-    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
-    settings: Annotated[
-        list[str] | None, typer.Argument(help="setting=value of the maker, for example count=500 seed=1")
-    ] = None,
-) -> None:
-    """Make a dataset."""
-    from data_pipelines.makers import MAKERS
-    from mmrl.config import settings_from
-    from mmrl.plugins import build
-
-    stage = build({"name": name, **settings_from(settings or [])}, MAKERS, kind="dataset", where="mmrl data make")
-    for split, path in stage.plugin(out, **stage.settings).items():
-        console.print(f"{split}: {path}", highlight=False)
-
-
-@data.command(name="check")
-def data_check(
-    path: Annotated[Path, typer.Argument(help="A JSON Lines dataset.")],
-    config: Annotated[
-        str | None, typer.Option(help="Recipe: also measure the prompts and check targets against its rewards.")
-    ] = None,
-) -> None:
-    """Read every row and decode every file; with a recipe, measure every prompt as training would."""
-    from data_pipelines.dataset import check_samples, read_samples
-
-    if config is None:
-        samples = read_samples(path, prompts_only=True)
-        check_samples(samples)
-    else:
-        from mmrl.launch import check_for_training
-
-        samples = check_for_training(path, config, console)
-    prompts = sum(not sample.target for sample in samples)
-    console.print(
-        f"{path}: {len(samples):,} rows{f' ({prompts:,} without a target)' if prompts else ''}, "
-        f"{sum(len(sample.media) for sample in samples):,} media files, all fine"
-    )
-
-
-@data.command(name="show")
-def data_show(
-    path: Annotated[Path, typer.Argument(help="A JSON Lines dataset.")],
-    limit: Annotated[int, typer.Option(help="Rows to show.")] = 3,
-) -> None:
-    """The first rows of a dataset."""
-    from data_pipelines.dataset import read_samples
-    from mmrl.runs.summary import clean
-
-    for sample in read_samples(path, prompts_only=True)[:limit]:
-        table = Table(title=Text(sample.id), show_header=False)
-        for item in sample.media:
-            table.add_row(item.kind, Text(f"{item.path} {item.size[0]}x{item.size[1]}"))
-        for message in sample.messages:
-            parts = message["content"] if isinstance(message["content"], list) else [{"text": message["content"]}]
-            table.add_row(message["role"], clean(" ".join(part.get("text", f"<{part.get('type')}>") for part in parts)))
-        table.add_row("target", clean(str(sample.target)))
-        console.print(table)
 
 
 @rewards.command(name="list")

@@ -18,7 +18,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from data_pipelines.media import Budget
+from data_pipelines.budget import Budget
+from data_pipelines.decoding import Decoding
 from mmrl.plugins import ConfigError, nearest
 
 StageSpec = dict[str, Any]
@@ -64,6 +65,11 @@ class DataConfig:
     budget: Budget = field(default_factory=Budget)
     check: Literal["full", "off"] = "full"
     """`full` decodes and measures every row before training, so that a bad row stops the run at its start."""
+    bad_media: Literal["stop", "skip"] = "stop"
+    """What a file that cannot be read does at the start: `stop` the run, or `skip` its rows, which are counted."""
+    roots: list[str] = field(default_factory=list)
+    """Folders, besides the dataset's own, that media may lie in; with any, absolute paths must lie there too."""
+    decode: Decoding = field(default_factory=Decoding)
 
 
 @dataclass(frozen=True, kw_only=True)

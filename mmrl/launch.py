@@ -14,8 +14,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from data_pipelines.dataset import check_samples, read_samples
-from mmrl.config import Config, EvaluateConfig, ModelConfig, dump, load_config
+from data_pipelines.dataset import read_samples
+from data_pipelines.media import BadMedia, configure, readers_used
+from mmrl.config import Config, DataConfig, EvaluateConfig, ModelConfig, dump, load_config
 from mmrl.console import StepPrinter
 from mmrl.evaluation import Evaluation, evaluate
 from mmrl.plugins import ConfigError
@@ -38,15 +39,19 @@ def run_training(config_file: str, overrides: Sequence[str], *, resume: bool, co
     folder = Path(config.runs) / config.name
     kind = policy_class(config.model.path)
     recipe = make_recipe(config, kind, where=config_file)
-    samples = read(config.data.train, kind)
-    held_out = read(config.data.test, kind) if config.evaluate.every and config.data.test else []
+    configure(config.data.decode)
+    samples = read_for(kind, config.data.train, config.data, console)
+    held_out = (
+        read_for(kind, config.data.test, config.data, console) if config.evaluate.every and config.data.test else []
+    )
     recipe.check_signals(kind.provides, where=config_file)
     check_targets(recipe.rewards, [*samples, *held_out])
     recipe.rewards.load()
     policy = kind.load(config.model, config.data.budget)
     how = check_sampling(policy, recipe, where=config_file)
     if config.data.check == "full":
-        check_prompts(policy, [*samples, *held_out], console)
+        samples = check_prompts(policy, samples, config.data, console)
+        held_out = check_prompts(policy, held_out, config.data, console)
     policy.prepare([*samples, *held_out], how)
     describe_run(config, policy, samples, folder, console)
     run = Run.open(folder, dump(config), StepPrinter(console, steps=config.steps), resume=resume)
@@ -77,13 +82,14 @@ def run_evaluation(
     path = str(model_of(folder)) if (folder / layout.CONFIG).is_file() else target
     kind = policy_class(config.model.path)
     recipe = make_recipe(config, kind, where=where)
-    samples = read(data, kind)
+    configure(config.data.decode)
+    samples = read_for(kind, data, config.data, console)
     check_targets(recipe.rewards, samples)
     recipe.rewards.load()
     policy = load_trained(path, config)
     how: Any = recipe.sampling.at(0, 1)
     policy.check(how.at_temperature(settings.temperature), training=False)
-    check_prompts(policy, samples, console)
+    samples = check_prompts(policy, samples, config.data, console)
     policy.prepare(samples, how)
     try:
         return evaluate(policy, recipe.rewards, samples, settings, recipe.sampling, seed=config.seed)
@@ -102,9 +108,27 @@ def load_trained(path: str, config: Config) -> Policy:
     return policy_class(path).load(settings, config.data.budget)
 
 
-def read(path: str | Path, kind: type[Policy]) -> list[Sample]:
+def read_for(kind: type[Policy], path: str, data: DataConfig, console: Console) -> list[Sample]:
     """A dataset for this kind of policy. What makes images or videos needs no target but those its rewards ask for."""
-    return read_samples(path, prompts_only=kind.makes != "text")
+    return read_data(path, data, console, prompts_only=kind.makes != "text")
+
+
+def read_data(
+    path: str, data: DataConfig, console: Console, *, need_target: bool = True, prompts_only: bool = False
+) -> list[Sample]:
+    """The samples of a file, under the settings of `data`; what `bad_media: skip` leaves out is named and counted."""
+    left_out: list[str] = []
+    skipped = left_out.append if data.bad_media == "skip" else None
+    samples = read_samples(path, need_target=need_target, prompts_only=prompts_only, roots=data.roots, skipped=skipped)
+    say_skipped(left_out, len(samples) + len(left_out), console)
+    return samples
+
+
+def say_skipped(left_out: Sequence[str], rows: int, console: Console) -> None:
+    if left_out:
+        more = f"\n... and {len(left_out) - SHOWN_PROBLEMS} more." if len(left_out) > SHOWN_PROBLEMS else ""
+        said = "\n".join(left_out[:SHOWN_PROBLEMS]) + more
+        console.print(f"{said}\n{len(left_out)} of {rows:,} rows are skipped for their media", markup=False)
 
 
 def check_sampling(policy: Policy, recipe: Recipe, *, where: str) -> Any:
@@ -121,35 +145,33 @@ def check_sampling(policy: Policy, recipe: Recipe, *, where: str) -> Any:
     return first
 
 
-def check_prompts(policy: Policy, samples: Sequence[Sample], console: Console) -> None:
-    """Encode every sample once, so that a broken file or an over-long prompt is found by name before training."""
+def check_prompts(policy: Policy, samples: Sequence[Sample], data: DataConfig, console: Console) -> list[Sample]:
+    """Encode every sample once, so that a broken file or an over-long prompt is found by name before training.
 
-    def problem(sample: Sample) -> str | None:
+    Returns the samples to use: without those whose media cannot be decoded, if `data.bad_media` is `skip`.
+    """
+
+    def problem(sample: Sample) -> Exception | None:
         try:
             policy.encode(sample)
         except ConfigError as error:
-            return str(error)
+            return error
         except ValueError as error:
-            return f"{sample.where} (id {sample.id}): {error}"
+            kind = BadMedia if isinstance(error, BadMedia) else ValueError
+            return kind(f"{sample.where} (id {sample.id}): {error}")
         return None
 
     with ThreadPoolExecutor() as pool:
         found = track(pool.map(problem, samples), "checking data", total=len(samples), console=console, transient=True)
-        problems = [text for text in found if text]
-    if problems:
-        more = f"\n... and {len(problems) - SHOWN_PROBLEMS} more rows." if len(problems) > SHOWN_PROBLEMS else ""
-        raise ConfigError("\n".join(problems[:SHOWN_PROBLEMS]) + more)
-
-
-def check_for_training(path: Path, config_file: str, console: Console) -> list[Sample]:
-    """`mmrl data check --config`: media, targets against the rewards, and every prompt against the budget."""
-    config: Config = load_config(config_file)
-    kind = policy_class(config.model.path)
-    samples = read(path, kind)
-    check_samples(samples)
-    check_targets(make_recipe(config, kind, where=config_file).rewards, samples)
-    check_prompts(kind.load(config.model, config.data.budget), samples, console)
-    return samples
+        checked = list(zip(samples, found, strict=True))
+    skips = [str(error) for _, error in checked if isinstance(error, BadMedia) and data.bad_media == "skip"]
+    stops = [str(error) for _, error in checked if error is not None and str(error) not in skips]
+    if stops or len(skips) == len(samples) > 0:
+        told = stops or skips
+        more = f"\n... and {len(told) - SHOWN_PROBLEMS} more rows." if len(told) > SHOWN_PROBLEMS else ""
+        raise ConfigError("\n".join(told[:SHOWN_PROBLEMS]) + more)
+    say_skipped(skips, len(samples), console)
+    return [sample for sample, error in checked if error is None]
 
 
 def describe_run(config: Config, policy: Policy, samples: Sequence[Sample], folder: Path, console: Console) -> None:
@@ -163,5 +185,7 @@ def describe_run(config: Config, policy: Policy, samples: Sequence[Sample], fold
         f"{config.optimizer.updates_per_rollout} update(s) each; {epochs:.2f} epochs of {len(samples):,} samples",
         f"run: {folder}",
     ]
+    if used := readers_used():
+        lines.append("videos are read with " + ", ".join(f"{name} ({count})" for name, count in used.items()))
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)

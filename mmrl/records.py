@@ -28,9 +28,17 @@ class Media:
     size: tuple[int, int]
     """Size as stored, after the EXIF orientation is applied."""
     seen: tuple[int, int] | None = None
-    """Size after the pixel budget: what the model saw. None until a policy has encoded the sample."""
+    """Size after the pixel budget: what the model saw. None until the sample was measured or encoded."""
     times: tuple[float, ...] = ()
     """Video only: the time in seconds of every frame the model saw."""
+    frames: int = 1
+    """Video: frames of the file."""
+    fps: float = 0.0
+    """Video: frames per second of the file, on average; 0 where only the row says it (a folder of frames)."""
+    grid: tuple[int, int, int] | None = None
+    """(pairs of frames, rows, columns) of the patches the model saw."""
+    tokens: int = 0
+    """Vision tokens of the prompt; 0 until they are known."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from data_pipelines.dataset import read_samples
+from data_pipelines.media import configure
 from mmrl.config import SftConfig
+from mmrl.launch import read_data
 from mmrl.optimization import learning_rate, make_optimizer, update
 from mmrl.plugins import ConfigError
 from mmrl.policies.shared_prefix import Prompt, gather_media, pack, visible
@@ -35,7 +36,8 @@ def sft(config: SftConfig, console: Console | None = None) -> Path:
     out = Path(config.out)
     if out.exists():
         raise ConfigError(f"out = {out} exists already; name another folder, or remove it.")
-    samples = read_samples(config.data.train, need_target=False)
+    configure(config.data.decode)
+    samples = read_data(config.data.train, config.data, console, need_target=False)
     policy = VLMPolicy.load(config.model, config.data.budget)
     optimizer = make_optimizer(policy, config.optimizer)
     console.print(f"{len(samples):,} chats; {config.steps} steps of {config.batch_size}")

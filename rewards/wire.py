@@ -118,6 +118,10 @@ def encode_sample(sample: Sample) -> dict[str, Any]:
             "size": item.size,
             "seen": item.seen,
             "times": item.times,
+            "frames": item.frames,
+            "fps": item.fps,
+            "grid": item.grid,
+            "tokens": item.tokens,
         }
         for item in sample.media
     ]
@@ -143,13 +147,22 @@ def decode_sample(value: Any, *, where: str) -> Sample:
 
 def _decode_media(value: Any, where: str) -> Media:
     required = {"kind": str, "path": str, "digest": str, "size": list}
-    fields = _object(value, where, required, {"seen": list | None, "times": list})
+    optional = {
+        "seen": list | None, "times": list, "frames": int, "fps": int | float, "grid": list | None, "tokens": int,
+    }  # fmt: skip
+    fields = _object(value, where, required, optional)
     if fields["kind"] not in ("image", "video"):
         raise ValueError(f"{where}.kind is image or video; found {reprlib.repr(fields['kind'])}")
     for key in ("size", "seen"):
         size = fields.get(key)
         if size is not None and not (len(size) == 2 and all(type(side) is int for side in size)):
             raise ValueError(f"{where}.{key} is [width, height]; found {reprlib.repr(size)}")
+    grid = fields.get("grid")
+    if grid is not None and not (len(grid) == 3 and all(type(count) is int for count in grid)):
+        raise ValueError(f"{where}.grid is [pairs of frames, rows, columns]; found {reprlib.repr(grid)}")
+    for key in ("frames", "fps", "tokens"):
+        if isinstance(fields.get(key), bool):
+            raise ValueError(f"{where}.{key} is a number; found {fields[key]}")
     if not all(type(time) in (int, float) for time in fields.get("times", [])):
         raise ValueError(f"{where}.times is a list of seconds; found {reprlib.repr(fields['times'])}")
     listed: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()}

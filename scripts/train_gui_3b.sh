@@ -11,5 +11,5 @@ export PATH="$PWD/.venv/bin:$PATH"
 
 [ -f data/gui_full/train.jsonl ] || mmrl data make gui data/gui_full scale=full coordinates=seen
 [ -f data/screenspot_v2/test.jsonl ] ||
-  mmrl data make screenspot data/screenspot_v2 "annotations=$annotations" "images=$images" coordinates=seen
+  mmrl data convert screenspot "$annotations" "media=$images" coordinates=seen --out data/screenspot_v2/test.jsonl
 mmrl train configs/gui_3b.yaml "$@"

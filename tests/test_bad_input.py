@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -114,6 +115,32 @@ def test_truncated_jpeg(workplace):
     assert "cut.jpg" in message
 
 
+def test_rows_of_bad_media_are_skipped_and_counted_where_the_config_says_so(workplace):
+    """An empty file is found when the rows are read, a cut one when they are encoded."""
+    (workplace.folder / "1.png").write_bytes(b"")
+    whole = (workplace.folder / "2.png").read_bytes()
+    workplace.rows += [row(number) for number in (3, 4)]
+    for number in (3, 4):
+        (workplace.folder / f"{number}.png").write_bytes(whole)
+    (workplace.folder / "2.png").write_bytes(whole[: len(whole) * 2 // 3])
+    console = Console(record=True, width=300, quiet=False, file=io.StringIO())
+    data = {"train": str(workplace.folder / "data.jsonl"), "bad_media": "skip"}
+    run_training(str(workplace.config(data=data)), [], resume=False, console=console)
+    said = console.export_text()
+    assert "row 2 (id r1)" in said and "1.png is empty" in said and "1 of 5 rows are skipped" in said
+    assert "row 3 (id r2" in said and "2.png cannot be decoded" in said and "1 of 4 rows are skipped" in said
+    for number in (0, 2, 3, 4):
+        (workplace.folder / f"{number}.png").write_bytes(b"")
+    with pytest.raises(ConfigError, match="there are no rows"):
+        run_training(str(workplace.config(data=data, name="another")), [], resume=False, console=console)
+
+
+def test_a_path_that_leaves_the_data_folder(workplace):
+    workplace.rows[1]["messages"][0]["content"][0]["image"] = "../../etc/passwd"
+    message = workplace.message()
+    assert "data.jsonl, row 2" in message and "leaves the data folder" in message and "data.roots" in message
+
+
 def test_row_without_target(workplace):
     del workplace.rows[1]["target"]
     message = workplace.message()
@@ -130,12 +157,10 @@ def test_target_that_a_reward_needs(workplace):
 
 def test_prompt_over_the_token_budget_is_refused_by_name_and_never_cut(workplace):
     Image.new("RGB", (512, 512)).save(workplace.folder / "2.png")
-    message = workplace.message(
-        data={"train": str(workplace.folder / "data.jsonl"), "budget": {"max_prompt_tokens": 200}}
-    )
+    message = workplace.message(data={"train": str(workplace.folder / "data.jsonl"), "budget": {"max_tokens": 200}})
     assert "data.jsonl, row 3 (id r2" in message
     assert "1,024 of them" in message  # 32 x 32 vision tokens, all counted
-    assert "max_prompt_tokens is 200" in message
+    assert "max_tokens is 200" in message
 
 
 def test_group_size_1(workplace):

@@ -1,4 +1,5 @@
 """Screens to click on.
 
-`shapes.py` and `render.py` draw them, `build.py` makes data sets, `screenspot.py` reads benchmarks.
+`shapes.py` and `render.py` draw them and `build.py` makes data sets of them; `screenspot.py`, `android_control.py` and
+`aitz.py` read benchmarks; `capture.py` makes data of web pages, with `browser.py`, `elements.py` and `clicks.py`.
 """

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from data_pipelines.media import Budget, load
+from data_pipelines.media import Budget, load, with_outcomes
 from mmrl.config import ModelConfig
 from mmrl.plugins import ConfigError
 from mmrl.policies.pretrained import (
@@ -67,13 +67,15 @@ class VLMPolicy:
     # -- prompts -------------------------------------------------------------------------------------------------
 
     def encode(self, sample: Sample, *, whole_chat: bool = False) -> tuple[Sample, Prompt]:
-        """The sample with the sizes and frame times the model sees, and its prompt. Refuses what is over budget.
+        """The sample with what the model sees of its media, and its prompt. Refuses what is over budget.
 
         `whole_chat` keeps a final assistant turn, which is otherwise left for the model to write.
         """
         messages = list(sample.messages) if whole_chat else prompt_messages(sample)
         vision = self.processor.image_processor
         loaded = load(messages, self.budget, patch_size=int(vision.patch_size))
+        if hasattr(self.processor.video_processor, "cap_pixels_per_frame"):  # unsaid, it warns; nothing is resized
+            loaded.video_kwargs["cap_pixels_per_frame"] = False
         text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=not whole_chat)
         inputs = self.processor(
             text=[text],
@@ -93,26 +95,22 @@ class VLMPolicy:
             positions = self.model.model.get_rope_index(
                 inputs["input_ids"], mm_token_type_ids=inputs["mm_token_type_ids"], **grids
             )[0][:, 0]
-        media = tuple(
-            replace(item, seen=seen, times=times)
-            for item, seen, times in zip(sample.media, loaded.seen, loaded.times, strict=True)
-        )
         prompt = Prompt(
             ids=inputs["input_ids"][0],
             positions=positions,
             media={name: inputs[name] for name in MEDIA_INPUTS if name in inputs},
         )
-        return replace(sample, media=media), prompt
+        return with_outcomes(sample, loaded.outcomes), prompt
 
     def _check_length(self, sample: Sample, inputs: Any) -> None:
-        tokens, limit = len(inputs["input_ids"][0]), self.budget.max_prompt_tokens
+        tokens, limit = len(inputs["input_ids"][0]), self.budget.max_tokens
         if tokens <= limit:
             return
         vision = int((inputs["mm_token_type_ids"][0] > 0).sum()) if "mm_token_type_ids" in inputs else 0
         raise ConfigError(
             f"{sample.where} (id {sample.id}): the prompt has {tokens:,} tokens, {vision:,} of them from "
-            f"{len(sample.media)} images or videos; data.budget.max_prompt_tokens is {limit:,}.\n"
-            f"  Lower data.budget.max_pixels (or fps, max_frames for video), or raise data.budget.max_prompt_tokens."
+            f"{len(sample.media)} images or videos; data.budget.max_tokens is {limit:,}.\n"
+            f"  Lower data.budget.max_pixels (or fps, max_frames for video), or raise data.budget.max_tokens."
         )
 
     # -- the Policy of stages.py ---------------------------------------------------------------------------------

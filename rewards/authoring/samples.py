@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.coordinates import from_pixels
 from mmrl.records import Media, Sample
 
 SIZE = (640, 480)
@@ -112,12 +113,11 @@ def _bracketed(numbers: Sequence[float], brackets: str) -> str:
 
 
 def _in_convention(values: Sequence[float], sample: Sample) -> list[float]:
-    """Pixels of the stored image in the convention of the sample's completions (`parsing.to_pixels`, backwards)."""
+    """Pixels of the stored image in the convention of the sample's completions; before encoding, seen as stored."""
     if not sample.media:
         return list(values)
     media = sample.media[0]
-    extent = {"seen": media.seen, "norm1": (1, 1), "norm1000": (1000, 1000)}.get(sample.coordinates) or media.size
-    return [value * extent[axis % 2] / media.size[axis % 2] for axis, value in enumerate(values)]
+    return list(from_pixels(values, sample.coordinates, media.size, seen=media.seen or media.size))
 
 
 def _image(folder: Path) -> Media:

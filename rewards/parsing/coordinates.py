@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from data_pipelines import coordinates
 from mmrl.records import Media, Sample
 from rewards.parsing.quantities import NUMBER
 from rewards.parsing.tags import answer_or_text
@@ -103,18 +104,10 @@ def image_of(sample: Sample) -> Media:
 
 
 def to_pixels(values: Sequence[float], convention: str, media: Media) -> Values:
-    """x, y, x, y, ... from a coordinate convention to pixels of the stored image.
+    """x, y, x, y, ... from a coordinate convention (`data_pipelines/coordinates.py`) to pixels of the stored image.
 
-    `pixel`: stored pixels already. `seen`: pixels of the image as the model saw it. `norm1`: shares of width and
-    height. `norm1000`: thousandths of them. Raises ValueError for another convention, or `seen` before the policy has
-    encoded the sample.
+    Raises ValueError for an unknown convention, or `seen` before the policy has encoded the sample.
     """
-    if convention == "pixel":
-        return tuple(values)
-    extents = {"seen": media.seen, "norm1": (1, 1), "norm1000": (1000, 1000)}
-    if convention not in extents:
-        raise ValueError(f"no coordinate convention {convention!r}; there are pixel, {', '.join(extents)}")
-    extent = extents[convention]
-    if extent is None:
+    if convention == "seen" and media.seen is None:
         raise ValueError(f"coordinates are those of the image as seen, but nothing has encoded {media.path} yet")
-    return tuple(value * media.size[axis % 2] / extent[axis % 2] for axis, value in enumerate(values))
+    return coordinates.to_pixels(values, convention, media.size, seen=media.seen)

@@ -67,5 +67,5 @@ def test_a_noise_that_is_no_share_is_refused(tmp_path):
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_maker_exists_and_takes_a_seed_if_it_draws(name):
     make = load(name, MAKERS, kind="data set", where="test")
-    draws = name != "screenspot"  # which only reads
+    draws = name != "figures"  # which lists all prompts
     assert make.__kwdefaults__.get("seed", "none") == (0 if draws else "none")

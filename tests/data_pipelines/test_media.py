@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,7 +18,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_pipelines import media
-from data_pipelines.media import Budget, load, open_image, probe, verify
+from data_pipelines.budget import vision_process, within
+from data_pipelines.cache import ByteCache
+from data_pipelines.decoding import Decoders
+from data_pipelines.media import (
+    Budget,
+    Decoding,
+    configure,
+    load,
+    measured,
+    open_image,
+    outcome,
+    probe,
+    readers_used,
+    verify,
+)
+from mmrl.records import Sample
 
 
 def picture(path: Path, size: tuple[int, int], **options) -> Path:
@@ -22,7 +42,7 @@ def picture(path: Path, size: tuple[int, int], **options) -> Path:
 
 
 def movie(path: Path, *, frames: int = 40, fps: int = 10, size: tuple[int, int] = (64, 48), rotation: int = 0) -> Path:
-    """Frame i is a flat grey of 6 * i, darker in its left half."""
+    """Frame i is a flat grey of 6 * i (modulo 256), darker in its left half."""
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height = size
@@ -30,7 +50,7 @@ def movie(path: Path, *, frames: int = 40, fps: int = 10, size: tuple[int, int] 
         if rotation:
             stream.set_display_rotation(rotation)
         for i in range(frames):
-            pixels = np.full((size[1], size[0], 3), 6 * i, np.uint8)
+            pixels = np.full((size[1], size[0], 3), 6 * i % 256, np.uint8)
             pixels[:, : size[0] // 2] //= 2
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
@@ -41,13 +61,16 @@ def ask(kind: str, path: Path, **settings) -> list[dict]:
     return [{"role": "user", "content": [{"type": kind, kind: str(path), **settings}, {"type": "text", "text": "?"}]}]
 
 
-@pytest.fixture(params=["decord", "torchvision"])
+@pytest.fixture(params=["decord", "pyav"])
 def reader(request, monkeypatch):
-    """Both ways to read a video; the second is ours, with PyAV."""
+    """Both installed ways to read a container file; the second reads what decord cannot, and where there is none."""
     if request.param == "decord":
         pytest.importorskip("decord")
-    monkeypatch.setattr(media._vision_process(), "get_video_reader_backend", lambda: request.param)
-    return request.param
+    describe = Decoders.describe
+    monkeypatch.setattr(Decoders, "describe", lambda *args: replace(describe(*args), readers=(request.param,)))
+    configure(Decoding(cache_bytes=0))
+    yield request.param
+    configure(Decoding())
 
 
 def test_a_portrait_photo_has_its_upright_size(tmp_path):
@@ -104,7 +127,7 @@ def test_a_budget_under_the_default_minimum_holds_and_a_part_may_set_its_own(tmp
         ({"min_pixels": 100, "max_pixels": 50}, "min_pixels 100 is above"),
         ({"fps": 0.0}, "fps = 0.0"),
         ({"max_frames": 1}, "at least 2"),
-        ({"max_prompt_tokens": -1}, "must be positive"),
+        ({"max_tokens": -1}, "must be positive"),
     ],
 )
 def test_an_impossible_budget_is_refused(settings, said):
@@ -124,6 +147,7 @@ def test_frame_times_are_those_of_the_frames_seen(tmp_path, reader):
     assert len(times) == 8
     assert (times[0], times[-1]) == (0.0, 3.9)
     assert loaded.video_kwargs == {"do_sample_frames": False}
+    assert [about["video_backend"] for about in loaded.video_metadata] == [reader]
 
 
 def test_a_clip_keeps_the_times_of_the_whole_video(tmp_path, reader):
@@ -146,7 +170,7 @@ def test_a_chat_without_media_loads_nothing():
 
 
 @pytest.mark.parametrize("size", [(64, 48), (128, 64)])
-def test_a_video_held_upright_is_seen_upright(tmp_path, reader, size):
+def test_a_video_held_upright_is_seen_upright(tmp_path, size):
     path = movie(tmp_path / "phone.mp4", size=size, rotation=90)
     assert probe(path, "video").size == size[::-1]
     loaded = load(ask("video", path, nframes=2), Budget(max_pixels=8192), patch_size=8)
@@ -156,12 +180,137 @@ def test_a_video_held_upright_is_seen_upright(tmp_path, reader, size):
     assert last[height // 4].mean() > 1.8 * last[height * 3 // 4].mean()
 
 
-def test_a_damaged_video_is_named_with_its_reason(tmp_path):
-    path = movie(tmp_path / "a.mp4", frames=40, size=(128, 96))
-    whole = path.read_bytes()
-    path.write_bytes(whole[: whole.index(b"mdat") + 1500])
-    with pytest.raises(ValueError, match=r"a.mp4"):
-        verify(probe(path, "video"))
-    path.write_bytes(b"no video")
-    with pytest.raises(ValueError, match=r"a.mp4 is not a readable video"):
-        probe(path, "video")
+# -- what the model sees is known before decoding ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> list[Path]:
+    """Container files of several sizes, lengths and rates."""
+    folder = tmp_path_factory.mktemp("films")
+    shapes = [((64, 48), 40, 10), ((96, 34), 25, 25), ((34, 120), 12, 3), ((160, 120), 61, 30)]
+    return [movie(folder / f"{i}.mp4", size=size, frames=n, fps=fps) for i, (size, n, fps) in enumerate(shapes)]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    film=st.integers(0, 3),
+    patch_size=st.sampled_from([14, 16]),
+    budget=st.builds(
+        Budget,
+        max_pixels=st.sampled_from([None, 4096, 20_000, 60_000]),
+        fps=st.sampled_from([None, 0.5, 1.7, 4.0, 60.0]),
+        max_frames=st.sampled_from([None, 2, 6, 7]),
+        total_pixels=st.sampled_from([None, 30_000, 100_000]),
+    ),
+    part=st.sampled_from([{}, {"nframes": 6}, {"video_start": 0.4, "video_end": 2.9}, {"min_pixels": 3000}]),
+)
+def test_the_outcome_is_what_qwen_vl_utils_makes_of_the_video(films, film, patch_size, budget, part):
+    """`outcome` from the probe, `load` in another process, and the library reading with decord itself: all the same."""
+    pytest.importorskip("decord")
+    path = films[film]
+    try:
+        seen = outcome(probe(path, "video"), budget, patch_size=patch_size, part=part)
+    except ValueError as error:
+        with pytest.raises(ValueError, match=r"nframes should|Invalid time|is above"):
+            load(ask("video", path, **part), budget, patch_size=patch_size)
+        assert str(path) in str(error)
+        return
+    loaded = load(ask("video", path, **part), budget, patch_size=patch_size)
+    assert loaded.outcomes == (seen,)
+    (frames,), (about,) = loaded.videos, loaded.video_metadata
+    assert frames.shape == (seen.frames, 3, seen.size[1], seen.size[0])
+    assert seen.grid == (len(frames) // 2, frames.shape[2] // patch_size, frames.shape[3] // patch_size)
+    assert seen.tokens * 4 == np.prod(seen.grid)
+
+    vision = vision_process()
+    vision.get_video_reader_backend = lambda: "decord"
+    asked = within(budget, part, "video", patch_size=patch_size) | {"video": str(path)}
+    theirs, told = vision.fetch_video(asked, patch_size, return_video_metadata=True)
+    assert theirs.equal(frames)
+    assert {key: about[key] for key in told} == told
+    assert seen.times == tuple(index / told["fps"] for index in told["frames_indices"])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    size=st.tuples(st.integers(1, 900), st.integers(1, 900)),
+    patch_size=st.sampled_from([14, 16]),
+    max_pixels=st.sampled_from([None, 1100, 5000, 100_000]),
+    resized=st.sampled_from([{}, {"resized_width": 200, "resized_height": 90}]),
+)
+def test_the_outcome_is_what_qwen_vl_utils_makes_of_the_image(tmp_path_factory, size, patch_size, max_pixels, resized):
+    path = picture(tmp_path_factory.mktemp("images") / "1.png", size)
+    budget = Budget(max_pixels=max_pixels)
+    try:
+        seen = outcome(probe(path, "image"), budget, patch_size=patch_size, part=resized)
+    except ValueError as error:
+        assert str(path) in str(error) and re.search("aspect ratio|shrink to nothing", str(error))
+        return
+    loaded = load(ask("image", path, **resized), budget, patch_size=patch_size)
+    asked = within(budget, resized, "image", patch_size=patch_size) | {"image": Image.open(path)}
+    theirs = vision_process().fetch_image(asked, patch_size)
+    assert loaded.outcomes == (seen,)
+    assert np.array_equal(theirs, loaded.images[0]) and theirs.size == seen.size
+    assert (seen.frames, seen.times, seen.grid[0], seen.tokens * 4) == (1, (), 1, np.prod(seen.grid))
+
+
+@pytest.mark.parametrize("name", ["MODEL_SEQ_LEN", "FORCE_QWENVL_VIDEO_READER", "VIDEO_MAX_PIXELS"])
+def test_the_environment_does_not_matter(films, name):
+    """In a process of its own: qwen_vl_utils reads its variables when it is imported."""
+    code = (
+        "from data_pipelines.media import *; from mmrl.records import Media; m = Media('video', 'x', '', (640, 480),"
+        " frames=900, fps=30.0); print(outcome(m, Budget(fps=8), patch_size=14))"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **extra}, capture_output=True, check=True
+        ).stdout
+        for extra in ({}, {name: "2000"})
+    ]
+    assert told[0] == told[1] and b"Seen(size" in told[0]
+
+
+@pytest.mark.parametrize("part", [{"fps": "2"}, {"nframes": 0}, {"max_pixels": True}, {"video_end": float("nan")}])
+def test_a_setting_of_a_part_that_is_no_positive_number_is_named(films, part):
+    with pytest.raises(ValueError, match=rf"0\.mp4: `{next(iter(part))}` of the video part"):
+        load(ask("video", films[0], **part), Budget(), patch_size=14)
+
+
+def test_a_sample_is_measured_without_decoding(films, monkeypatch):
+    media = probe(films[0], "video")
+    monkeypatch.setattr(Decoders, "read", lambda *_: pytest.fail("decoded"))
+    sample = Sample(id="1", messages=tuple(ask("video", films[0], nframes=4)), media=(media,))
+    (item,) = measured(sample, Budget(max_pixels=50_000), patch_size=14).media
+    assert (len(item.times), item.tokens) == (4, 2 * (item.seen[0] // 28) * (item.seen[1] // 28))
+
+
+# -- frames kept ---------------------------------------------------------------------------------------------------
+
+
+def test_what_was_decoded_is_kept_under_the_limit_and_is_the_same(films):
+    configure(Decoding(cache_bytes=1_000_000))
+    try:
+        first, again = (load(ask("video", films[0]), Budget(), patch_size=8).videos[0] for _ in range(2))
+        assert readers_used() == {"decord": 1} and first.equal(again)
+        again.zero_()
+        assert load(ask("video", films[0]), Budget(), patch_size=8).videos[0].equal(first)
+        load(ask("video", films[0], nframes=2), Budget(), patch_size=8)
+        assert readers_used() == {"decord": 2}, "other settings are another entry"
+    finally:
+        configure(Decoding())
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=40), st.integers(0, 100))
+def test_a_cache_holds_the_latest_values_that_fit(puts, limit):
+    cache: ByteCache[int] = ByteCache(limit)
+    model: dict[int, int] = {}
+    for key, size in puts:
+        model.pop(key, None)
+        if size <= limit:
+            model[key] = size
+        while sum(model.values()) > limit:
+            del model[next(iter(model))]
+        cache.put(key, size, size)
+        assert cache.bytes == sum(model.values()) <= limit and len(cache) == len(model)
+    assert [cache.get(key) for key in range(6)] == [model.get(key) for key in range(6)]

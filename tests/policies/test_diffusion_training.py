@@ -13,9 +13,11 @@ import torch
 import yaml
 from rich.console import Console
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from data_pipelines.commands import app
 from mmrl.config import EvaluateConfig, ModelConfig
-from mmrl.launch import check_for_training, run_evaluation, run_training
+from mmrl.launch import run_evaluation, run_training
 from mmrl.plugins import ConfigError
 from mmrl.policies.diffusion import DiffusionPolicy
 from mmrl.policies.pipelines import load_pipeline
@@ -100,8 +102,10 @@ def test_rows_of_prompts_only_train(workplace):
     run = workplace.train(evaluate={"every": 1})
     (metrics,) = read_metrics(run)
     assert metrics["grad_norm"] > 0 and metrics["ratio_gap"] < 1e-4
-    file = workplace.config()
-    assert len(check_for_training(workplace.folder / "prompts.jsonl", file, Console(quiet=True))) == 3
+    checked = CliRunner().invoke(
+        app, ["check", str(workplace.folder / "prompts.jsonl"), "--config", workplace.config()]
+    )
+    assert checked.exit_code == 0 and "3 rows without a target" in checked.stdout
 
 
 def test_a_reward_says_which_target_it_needs(workplace):

@@ -35,6 +35,10 @@ MEDIA = st.builds(
     size=SIZES,
     seen=st.none() | SIZES,
     times=st.lists(st.floats(0, 1e6), max_size=4).map(tuple),
+    frames=st.integers(1, 9999),
+    fps=st.floats(0, 1e3),
+    grid=st.none() | st.tuples(*[st.integers(1, 99)] * 3),
+    tokens=st.integers(0, 9999),
 )
 SAMPLES = st.builds(
     Sample,
@@ -159,6 +163,11 @@ def test_a_damaged_image_is_an_error():
         (media(seen=["1", 2]), r"media\[0\]\.seen is \[width"),
         (media(seen="12"), r"media\[0\]\.seen is a list"),
         (media(times=["0"]), r"media\[0\]\.times is a list of seconds"),
+        (media(grid=[1, 2]), r"media\[0\]\.grid is \[pairs of frames, rows, columns\]"),
+        (media(grid=[1, 2, 3.5]), r"media\[0\]\.grid is \[pairs"),
+        (media(frames=2.5), r"media\[0\]\.frames is a int"),
+        (media(tokens=True), r"media\[0\]\.tokens is a number"),
+        (media(fps="25"), r"media\[0\]\.fps is a"),
     ],
 )
 def test_a_malformed_call_is_refused_with_its_place(value, message):

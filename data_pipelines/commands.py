@@ -1,0 +1,293 @@
+"""`mmrl data ...`: thin commands around the modules of this package, which they import when they are called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from data_pipelines.gui.capture_command import capture
+
+if TYPE_CHECKING:
+    from data_pipelines.convert import Progress as Converted
+    from mmrl.records import Sample
+    from mmrl.stages import Policy
+
+
+app = typer.Typer(no_args_is_help=True, help="Make, convert, check and show datasets.")
+console = Console(soft_wrap=False)
+
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help="JSON Lines, Parquet, a folder of them, or a dataset of `datasets`.")
+]
+SettingList = Annotated[
+    list[str] | None, typer.Argument(help="setting=value, for example count=500 seed=1", show_default=False)
+]
+Out = Annotated[Path, typer.Option(help="File to write: x.jsonl or x.parquet.", show_default=False)]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit status 1 if there is any problem.")]
+Decode = Annotated[bool, typer.Option("--decode", help="Decode all media, not only their headers.")]
+Model = Annotated[str | None, typer.Option(help="Model whose processor counts the tokens.", show_default=False)]
+
+
+@app.command(name="make", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def make(
+    name: Annotated[str, typer.Argument(help="gui, gui-cold-start, digits, digits-cold-start, ...")],
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    settings: SettingList = None,
+) -> None:
+    """Make a dataset."""
+    from data_pipelines.makers import MAKERS
+    from mmrl.config import settings_from
+    from mmrl.plugins import build
+
+    stage = build({**settings_from(settings or []), "name": name}, MAKERS, kind="dataset", where="mmrl data make")
+    for split, path in stage.plugin(out, **stage.settings).items():
+        console.print(f"{split}: {path}", highlight=False)
+
+
+@app.command(name="convert")
+def convert(
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help="A reader's name, or path/to/file.py:function.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="Annotations to read, then setting=value of the reader.")
+    ],
+    out: Out,
+    strict: Strict = False,
+    decode: Decode = False,
+) -> None:
+    """Annotations of another format to a checked dataset; an interrupted conversion continues."""
+    from data_pipelines.convert import convert as run
+    from data_pipelines.makers import READERS
+    from mmrl.config import settings_from
+    from mmrl.plugins import ConfigError, build
+
+    files, settings = apart(sources)
+    if not files:
+        raise ConfigError("mmrl data convert: no SOURCE is given, only settings.")
+    stage = build({**settings_from(settings), "name": format}, READERS, kind="format", where="mmrl data convert")
+    with counting("converting") as tick:
+        progress = run(stage, files, out, decode=decode, tick=tick)
+    report(progress, out, strict=strict)
+
+
+@app.command(name="transform")
+def transform(
+    data: Data,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A transform's name, or path/to/file.py:function.")],
+    out: Out,
+    settings: SettingList = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    strict: Strict = False,
+) -> None:
+    """Change the rows of a dataset one by one."""
+    from data_pipelines.transform import transform as run
+    from mmrl.config import settings_from
+
+    with counting("transforming") as tick:
+        progress = run(data, name, out, settings=settings_from(settings or []), seed=seed, tick=tick)
+    report(progress, out, strict=strict)
+
+
+@app.command(name="check")
+def check(
+    data: Data,
+    config: Annotated[
+        str | None, typer.Option(help="Recipe: also measure the prompts and check targets against its rewards.")
+    ] = None,
+    model: Model = None,
+    decode: Decode = False,
+    limit: Annotated[int, typer.Option(help="Problems to print.")] = 20,
+    problems: Annotated[Path | None, typer.Option(help="JSON Lines file for all of them.", show_default=False)] = None,
+) -> None:
+    """Read every row as training would; exit status 1 if there are problems."""
+    from contextlib import ExitStack
+
+    from data_pipelines.check import check as run
+    from data_pipelines.check import summary
+    from data_pipelines.reading import Problem
+    from data_pipelines.sources import atomic, problem_line
+
+    how = by_recipe(config, model) if config is not None else By(measure=by_model(model))
+    with ExitStack() as stack:
+        file = stack.enter_context(stack.enter_context(atomic(problems)).open("wb")) if problems else None
+        printed = 0
+
+        def say(problem: Problem) -> None:
+            nonlocal printed
+            if file is not None:
+                file.write(problem_line(problem))
+            if printed < limit:
+                console.print(told(f"{problem.where}: {problem.message}."), soft_wrap=True)
+            printed += 1
+
+        with reading("checking") as tick:
+            found = run(data, decode=decode, **vars(how), say=say, tick=tick)
+    if printed > limit:
+        console.print(f"... and {printed - limit:,} more problems.", highlight=False)
+    console.print(summary(found))
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command(name="show")
+def show(
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="PNG file; default NAME.sheet.png.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(help="Rows to show.", min=1)] = 12,
+    seed: Annotated[int | None, typer.Option(help="Draw the rows; else the first.", show_default=False)] = None,
+) -> None:
+    """A contact sheet: media with gold boxes, points and spans, questions and answers."""
+    from data_pipelines.show import choose, sheet
+    from data_pipelines.sources import atomic
+
+    path = out or Path(f"{Path(data.partition(':')[0]).stem}.sheet.png")
+    folder, rows = choose(data, limit=limit, seed=seed)
+    with atomic(path) as unfinished:
+        sheet(folder, rows).save(unfinished, format="PNG")
+    console.print(f"{path}", highlight=False, soft_wrap=True)
+
+
+@app.command(name="split")
+def split(
+    data: Data,
+    test: Annotated[float, typer.Option(help="Share of the second part, between 0 and 1.")] = 0.1,
+    by: Annotated[str, typer.Option(help="media: rows that share a file stay together; or id.")] = "media",
+    seed: Annotated[int, typer.Option(help="Of the division.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder; default the data's.", show_default=False)] = None,
+) -> None:
+    """Two parts, NAME.train and NAME.test, with no media in common."""
+    from data_pipelines.sources import Rows
+    from data_pipelines.split import split as run
+    from mmrl.plugins import ConfigError
+
+    if by not in ("media", "id"):
+        raise ConfigError(f"--by {by}: media or id is expected.")
+    folder = out or Rows(data).folder
+    for path, count in run(data, folder, test=test, by="media" if by == "media" else "id", seed=seed).values():
+        console.print(f"{path}: {count:,} rows", highlight=False, soft_wrap=True)
+
+
+@app.command(name="stats")
+def stats(data: Data, model: Model = None) -> None:
+    """Rows per task and source, sizes, tokens, targets and the distribution of answers."""
+    from data_pipelines.stats import statistics, tables
+
+    with reading("counting") as tick:
+        found = statistics(data, measure=by_model(model), tick=tick)
+    console.print(tables(found))
+
+
+app.command(name="capture")(capture)
+
+
+def apart(words: list[str]) -> tuple[list[str], list[str]]:
+    """What is named (files, and all words before one) and the `setting=value`s at the end."""
+    files = [word for word in words if "=" not in word or Path(word).exists()]
+    return files, [word for word in words if word not in files]
+
+
+@dataclass(frozen=True)
+class By:
+    """How rows are checked: the arguments of `check` that a recipe or a model decides."""
+
+    need_target: bool = False
+    roots: list[str] = field(default_factory=list)
+    measure: Callable[[Sample], int | None] | None = None
+
+
+def by_recipe(config_file: str, model: str | None) -> By:
+    """As training by this recipe would read them: its rewards look at the target, its model (or another one) and budget
+    at the prompt. What makes images or videos needs no target but those its rewards ask for."""
+    from data_pipelines.media import configure
+    from mmrl.config import Config, load_config
+    from mmrl.policies import policy_class
+    from mmrl.recipe import make_recipe
+    from rewards.scoring import check_targets
+
+    config: Config = load_config(config_file)
+    configure(config.data.decode)
+    kind = policy_class(model or config.model.path)
+    rewards = make_recipe(config, kind, where=config_file).rewards
+    policy = kind.load(replace(config.model, path=model or config.model.path), config.data.budget)
+
+    def tokens(sample: Sample) -> int | None:
+        check_targets(rewards, [sample])
+        return tokens_of(policy, sample)
+
+    return By(need_target=kind.makes == "text", roots=config.data.roots, measure=tokens)
+
+
+def by_model(model: str | None) -> Callable[[Sample], int | None] | None:
+    """The tokens of a prompt by a model alone, without a limit."""
+    if model is None:
+        return None
+    from data_pipelines.media import Budget
+    from mmrl.config import ModelConfig
+    from mmrl.policies import policy_class
+
+    policy = policy_class(model).load(ModelConfig(path=model), Budget(max_tokens=sys.maxsize))
+    return lambda sample: tokens_of(policy, sample)
+
+
+def tokens_of(policy: Policy, sample: Sample) -> int | None:
+    """Of the prompt, where the model that reads it counts them. ValueError if the policy cannot take the sample."""
+    try:
+        encoded = policy.encode(sample)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix(f"{sample.where} (id {sample.id}): ")) from None
+    return len(encoded[1].ids) if policy.makes == "text" else None
+
+
+def report(progress: Converted, out: Path, *, strict: bool) -> None:
+    """What became of a conversion, its first problems, and the exit status."""
+    from data_pipelines.convert import problems_beside
+
+    for line in progress.shown:
+        console.print(told(line), soft_wrap=True)
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(progress.kinds.items(), key=lambda pair: -pair[1]))
+    if progress.problems:
+        text = f"{progress.problems:,} problems ({kinds}): {problems_beside(out)}"
+        console.print(told(text), soft_wrap=True)
+    left_out = f", {progress.left_out:,} left out" if progress.left_out else ""
+    where = out if progress.rows else "nothing is written"
+    console.print(f"{where}: {progress.rows:,} rows{left_out}", highlight=False, soft_wrap=True)
+    if not progress.rows or (strict and progress.problems):
+        raise typer.Exit(1)
+
+
+def told(text: str) -> Text:
+    from mmrl.runs.summary import clean
+
+    return Text(clean(text)[:2000])
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[Converted], None]]:
+    """Progress of unknown length."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def tick(done: Converted) -> None:
+            bar.update(task, description=f"{what}: {done.items:,} read, {done.rows:,} rows, {done.problems:,} problems")
+
+        yield tick
+
+
+@contextmanager
+def reading(what: str) -> Iterator[Callable[[Any], None]]:
+    """Progress through the files of a source."""
+    from rich.progress import Progress
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda rows: bar.update(task, completed=rows.done, total=rows.total)

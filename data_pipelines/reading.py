@@ -1,0 +1,201 @@
+"""What a reader of a foreign format is, and the parts that readers share.
+
+A reader is a generator with one required argument, the annotations, and keyword-only settings:
+
+    def read_charades_sta(annotations: Path, *, media: Path) -> Read:
+        for where, line in lines(annotations):
+            yield {...} or Problem(where, "what is wrong with it")
+
+It yields rows as `dataset.py` describes them, in the order of the file, and a `Problem` where a row cannot be made, so
+that one bad line never ends a conversion. It opens annotation files only: whether media exist and can be decoded is
+asked later, in one place, of every row. Paths of media in rows are absolute (`inside`). A row may hold `where` beside
+its other keys, its file and line, which messages then name and which is not written. Run twice over the same files a
+reader yields the same items: that is how an interrupted conversion continues. `mmrl data convert` runs it; `READERS`
+in `makers.py` names it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from mmrl.plugins import ConfigError
+
+Row = dict[str, Any]
+
+LONGEST = 2**24
+"""Characters of a line; a longer one is nobody's row."""
+LARGEST = 2**28
+"""Characters of one item of a JSON file."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A row that could not be made."""
+
+    where: str
+    """File and line or item, as `file.txt, line 12`."""
+    message: str
+    kind: str = "not made"
+    """What problems are counted by; two or three words."""
+
+
+Read = Iterator[Row | Problem]
+
+
+def inside(folder: Path, name: str) -> str:
+    """The absolute path of a file that an annotation names; ValueError if it is not one of the folder's."""
+    folder = Path(os.path.abspath(folder))
+    path = os.path.normpath(folder / name)
+    if not name or "\0" in name or not Path(path).is_relative_to(folder) or Path(path) == folder:
+        raise ValueError(f"{name[:200]!r} is not a file of {folder}")
+    return path
+
+
+def lines(path: Path) -> Iterator[tuple[str, str]]:
+    """(where, line) of the non-empty lines of a text file; a byte that is no UTF-8 becomes U+FFFD.
+
+    Of a line over `LONGEST` the beginning is yielded; a row that holds it is refused for its length.
+    """
+    with _open(path) as file:
+        number = 0
+        while line := file.readline(LONGEST):
+            number += 1
+            rest = line
+            while rest and not rest.endswith("\n"):
+                rest = file.readline(2**20)
+            if line.strip():
+                yield f"{path}, line {number}", line.rstrip("\n")
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, Row | Problem]]:
+    """(where, object) of a JSON Lines file; a `Problem` for a line that is none."""
+    for where, line in lines(path):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = f"longer than {LONGEST:,} characters" if len(line) >= LONGEST else _reason(error)
+            yield where, Problem(where, f"not valid JSON ({reason})", "not JSON")
+            continue
+        yield where, row if isinstance(row, dict) else Problem(where, "not a JSON object", "not JSON")
+
+
+def json_items(path: Path, *, under: str | None = None) -> Iterator[tuple[str, Any, Any]]:
+    """(where, key, value) of the items of a JSON file that holds one list or one object; the key of a list is the
+    place in it, from 0. With `under`, the items of the list or object that stands under this key of the outer object.
+
+    One item is in memory at a time. ConfigError if the file is something else, and, once the items before it have been
+    yielded, where it stops being JSON.
+    """
+    with _open(path) as file:
+        text = _Decoding(file, path)
+        inside = text.character("[{")
+        if under is not None:
+            if inside != "{" or not any(key == under for key in text.object_keys(skip=under)):
+                raise ConfigError(f"{path}: an object with the key `{under}` is expected, and there is none.")
+            inside = text.character("[{")
+        if inside == "{":
+            for key in text.object_keys():
+                yield f"{path}, item {key}", key, text.value()
+        elif text.character("]", optional=True) is None:
+            number = 0
+            more: str | None = ","
+            while more == ",":
+                yield f"{path}, item {number}", number, text.value()
+                number, more = number + 1, text.character(",]")
+
+
+def csv_rows(path: Path, *, delimiter: str = ",") -> Iterator[tuple[str, dict[str, str]]]:
+    """(where, {column: value}) of a CSV file with a header line; a column that a line does not reach is empty."""
+    csv.field_size_limit(LONGEST)
+    with _open(path) as file:
+        reader = csv.DictReader(file, delimiter=delimiter)
+        try:
+            for row in reader:
+                yield f"{path}, line {reader.line_num}", {key: value or "" for key, value in row.items() if key}
+        except csv.Error as error:
+            raise ConfigError(f"{path}, line {reader.line_num}: cannot be read as CSV ({error}).") from None
+
+
+class _Decoding:
+    """JSON decoded value by value from a file of any size."""
+
+    def __init__(self, file: IO[str], path: Path) -> None:
+        self.file, self.path = file, path
+        self.text, self.at, self.line = "", 0, 1
+        self.decode = json.JSONDecoder().raw_decode
+
+    def more(self) -> bool:
+        """Twice as much text from here on, so that retries cost as much as one reading; False at the end."""
+        read = self.file.read(max(2**16, len(self.text) - self.at))
+        self.line += self.text.count("\n", 0, self.at)
+        self.text, self.at = self.text[self.at :] + read, 0
+        return bool(read)
+
+    def character(self, expected: str, *, optional: bool = False) -> str | None:
+        """The next character that is no space, which must be one of `expected`; None if it is optional and is not."""
+        while True:
+            while self.at < len(self.text) and self.text[self.at] in " \t\n\r\ufeff":
+                self.at += 1
+            if self.at < len(self.text):
+                break
+            if not self.more():
+                self.fail("the file ends in the middle")
+        found = self.text[self.at]
+        if found in expected:
+            self.at += 1
+            return found
+        if not optional:
+            self.fail(f"{' or '.join(expected)} is expected, and {found!r} found")
+        return None
+
+    def value(self) -> Any:
+        while True:
+            self.character("", optional=True)  # to where the value begins
+            try:
+                value, end = self.decode(self.text, self.at)
+            except (ValueError, RecursionError) as error:
+                if isinstance(error, RecursionError) or len(self.text) - self.at > LARGEST or not self.more():
+                    self.fail(_reason(error))
+                continue
+            if end < len(self.text):
+                self.at = end
+                return value
+            if not self.more():  # otherwise a number may go on there
+                self.at = len(self.text)
+                return value
+
+    def object_keys(self, *, skip: str | None = None) -> Iterator[str]:
+        """The keys of an object, each to be followed by `value()`; up to the key `skip`, values are passed over."""
+        if self.character("}", optional=True) is not None:
+            return
+        while True:
+            key = self.value()
+            if not isinstance(key, str):
+                self.fail(f"a key is expected, and {str(key)[:40]} found")
+            self.character(":")
+            if skip is not None and key != skip:
+                self.value()
+            yield key
+            if self.character(",}") == "}":
+                return
+
+    def fail(self, reason: str) -> NoReturn:
+        line = self.line + self.text.count("\n", 0, self.at)
+        raise ConfigError(f"{self.path}, line {line}: not valid JSON from here on ({reason}).")
+
+
+def _reason(error: Exception) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _open(path: Path) -> IO[str]:
+    try:
+        return path.open(encoding="utf-8-sig", errors="replace", newline=None)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error}).") from None
