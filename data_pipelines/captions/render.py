@@ -52,20 +52,3 @@ def _places(scene: Scene, sides: list[float], rng: Random) -> list[tuple[float, 
     if scene.relation in ("above", "below"):
         places = [(x, y) for y, x in places]
     return places if scene.relation in ("left of", "above") else places[::-1]
-
-
-def film(figure: Figure, heading: str, rng: Random, *, size: int, frames: int) -> list[Image.Image]:
-    """A figure that crosses a gray picture, `heading` left, right, up or down, at even speed; RGB frames."""
-    side = rng.uniform(*SIDES[figure.size or "large"])
-    start, end, across = EDGE, 1 - EDGE - side, rng.uniform(EDGE, 1 - EDGE - side)
-    if heading in ("left", "up"):
-        start, end = end, start
-    pictures = []
-    for index in range(frames):
-        along = start + (end - start) * index / max(frames - 1, 1)
-        x, y = (along, across) if heading in ("left", "right") else (across, along)
-        canvas = Canvas(Image.new("RGB", (size, size), BACKGROUNDS["gray"]))
-        left, top, pixels = round(x * size), round(y * size), max(round(side * size), 4)
-        canvas.paint((left, top, left + pixels, top + pixels), _painter(figure))
-        pictures.append(canvas.image)
-    return pictures

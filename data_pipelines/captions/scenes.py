@@ -16,8 +16,6 @@ BACKGROUNDS = {"white": (255, 255, 255), "gray": (128, 128, 128), "black": (0, 0
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 """Where the first of two shapes is, seen from the second; and the other way round."""
 NAMES = tuple(COLOURS)
-HEADINGS = ("left", "right", "up", "down")
-"""Where the figure of a film moves."""
 
 
 @dataclass(frozen=True)

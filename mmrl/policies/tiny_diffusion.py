@@ -21,11 +21,11 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
 
-from data_pipelines.captions.render import film, paint
-from data_pipelines.captions.scenes import HEADINGS, NAMES, SHAPES, Figure, Scene
+from data_pipelines.captions.render import paint
+from data_pipelines.captions.scenes import NAMES, SHAPES, Figure, Scene
 from mmrl.compat import declare_torchvision_operators
 from mmrl.policies.families import FAMILIES, encode
-from mmrl.policies.tiny_pipelines import FRAMES, MAKERS, SIDE
+from mmrl.policies.tiny_pipelines import MAKERS, SIDE
 
 WRONG = 0.5
 BATCH = 64
@@ -36,12 +36,12 @@ KL = 1e-4
 """Weight of the autoencoder's divergence from a standard normal, per latent number."""
 
 
-def main(kind: str, folder: Path, *, see: int = 1500, draw: int = 6000) -> None:
+def main(kind: str, folder: Path, *, see: int = 800, draw: int = 6000) -> None:
     """`see` steps of the autoencoder and `draw` of the rest; saves a pipeline of half-precision weights."""
     declare_torchvision_operators()
     torch.manual_seed(0)
     rng, start = random.Random(0), time.process_time()
-    captions, pictures = data(kind, rng)
+    captions, pictures = data(rng)
     pipe = MAKERS[kind]()
     train_vae(pipe.vae, pictures, steps=see, rng=rng)
     latents = scaled_latents(pipe.vae, pictures)
@@ -50,30 +50,18 @@ def main(kind: str, folder: Path, *, see: int = 1500, draw: int = 6000) -> None:
     print(f"{folder}: {time.process_time() - start:.0f} s of one core")
 
 
-def data(kind: str, rng: random.Random) -> tuple[list[str], Tensor]:
-    """`PICTURES` captions, and f32[PICTURES, 3, (FRAMES,) SIDE, SIDE] in [-1, 1]."""
-    captions, arrays = [], []
-    for _ in range(PICTURES):
-        figure = Figure(rng.choice(NAMES), rng.choice(SHAPES), "large")
-        caption = f"a {figure.colour} {figure.shape}"
-        if kind == "video":
-            heading = rng.choice(HEADINGS)
-            frames = film(figure, heading, rng, size=SIDE, frames=FRAMES)
-            array = np.stack([np.asarray(frame) for frame in frames], 1)  # [height, FRAMES, width, 3]
-            array = array.transpose(3, 1, 0, 2)
-            caption += f" moving {heading}"
-        else:
-            array = np.asarray(paint(Scene((figure,), None, "white"), rng, size=SIDE)).transpose(2, 0, 1)
-        captions.append(caption)
-        arrays.append(array)
-    return captions, torch.from_numpy(np.stack(arrays)).float() / 127.5 - 1
+def data(rng: random.Random) -> tuple[list[str], Tensor]:
+    """`PICTURES` captions, and f32[PICTURES, 3, SIDE, SIDE] in [-1, 1]."""
+    figures = [Figure(rng.choice(NAMES), rng.choice(SHAPES), "large") for _ in range(PICTURES)]
+    arrays = [np.asarray(paint(Scene((figure,), None, "white"), rng, size=SIDE)) for figure in figures]
+    captions = [f"a {figure.colour} {figure.shape}" for figure in figures]
+    return captions, torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def train_vae(vae: Any, pictures: Tensor, *, steps: int, rng: random.Random) -> None:
     """Pictures to latents and back."""
-    batch, rate = (BATCH // 2, 3e-3) if pictures.dim() == 4 else (BATCH // 8, 2e-3)
-    for step, optimize in training(vae.parameters(), steps, rate, "see"):
-        images = pictures[rng.sample(range(len(pictures)), batch)]
+    for step, optimize in training(vae.parameters(), steps, 3e-3, "see"):
+        images = pictures[rng.sample(range(len(pictures)), BATCH // 2)]
         distribution = vae.encode(images).latent_dist
         error = functional.mse_loss(vae.decode(distribution.sample()).sample, images)
         spread = 0.5 * (distribution.mean**2 + distribution.var - 1 - distribution.logvar).mean()
@@ -87,10 +75,6 @@ def train_vae(vae: Any, pictures: Tensor, *, steps: int, rng: random.Random) -> 
 def scaled_latents(vae: Any, pictures: Tensor) -> Tensor:
     """Latents of the pictures at unit mean square, by numbers that the autoencoder's config keeps."""
     latents = torch.cat([vae.encode(part).latent_dist.mean for part in pictures.split(32)])
-    if pictures.dim() == 5:
-        mean, std = latents.mean((0, 2, 3, 4)), latents.std((0, 2, 3, 4))
-        vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
-        return (latents - mean[:, None, None, None]) / std[:, None, None, None]
     scale = float(1 / latents.square().mean().sqrt())
     vae.register_to_config(scaling_factor=scale)
     return latents * scale

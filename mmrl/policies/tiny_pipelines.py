@@ -2,7 +2,6 @@
 
     tiny-flow     Stable Diffusion 3: a rectified flow, text to image
     tiny-ddim     Stable Diffusion 1: a U-Net trained as DDPM, text to image
-    tiny-video    Wan 2.1: a rectified flow, text to video, 5 frames
 
 Pictures have 32 x 32 pixels and are 8 x 8 latents of 8 channels. Every part is the class that its big sister uses.
 """
@@ -10,16 +9,16 @@ Pictures have 32 x 32 pixels and are 8 x 8 latents of 8 channels. Every part is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
-from data_pipelines.captions.scenes import HEADINGS, NAMES, SHAPES
+from data_pipelines.captions.scenes import NAMES, SHAPES
 
-SIDE, FRAMES = 32, 5
+SIDE = 32
 LATENT_SIDE, LATENT_CHANNELS = 8, 8
 CONTEXT = 8
 """Tokens of a prompt."""
 WIDTH, HEADS, LAYERS, TEXT_WIDTH = 64, 2, 3, 32
-WORDS = ("a", *NAMES, *SHAPES, "moving", *HEADINGS)
+WORDS = ("a", *NAMES, *SHAPES)
 
 
 def tiny_flow(*, width: int = WIDTH, layers: int = LAYERS) -> Any:
@@ -37,7 +36,7 @@ def tiny_flow(*, width: int = WIDTH, layers: int = LAYERS) -> Any:
         transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0), vae=image_vae(shift_factor=0.0),
         text_encoder=clip_encoder(tokenizer, projection=True), tokenizer=tokenizer,
         text_encoder_2=clip_encoder(tokenizer, projection=True), tokenizer_2=tokenizer,
-        text_encoder_3=t5_encoder("T5", words, 2 * TEXT_WIDTH), tokenizer_3=words,
+        text_encoder_3=t5_encoder(words, 2 * TEXT_WIDTH), tokenizer_3=words,
     )  # fmt: skip
 
 
@@ -62,29 +61,7 @@ def tiny_ddim() -> Any:
     )  # fmt: skip
 
 
-def tiny_video() -> Any:
-    """Wan 2.1, whose autoencoder halves the frames and quarters the sides."""
-    from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
-
-    tokenizer = word_tokenizer()
-    vae = AutoencoderKLWan(
-        base_dim=12, z_dim=LATENT_CHANNELS, dim_mult=[1, 2, 2], num_res_blocks=1, temperal_downsample=[False, True],
-        latents_mean=[0.0] * LATENT_CHANNELS, latents_std=[1.0] * LATENT_CHANNELS,
-        scale_factor_temporal=2, scale_factor_spatial=4,
-    )  # fmt: skip
-    transformer = WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=HEADS, attention_head_dim=WIDTH // HEADS,
-        in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, text_dim=TEXT_WIDTH, freq_dim=64,
-        ffn_dim=4 * WIDTH, num_layers=LAYERS, cross_attn_norm=True, qk_norm="rms_norm_across_heads",
-        rope_max_seq_len=32,
-    )  # fmt: skip
-    return WanPipeline(
-        transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0), vae=vae,
-        text_encoder=t5_encoder("UMT5", tokenizer, TEXT_WIDTH), tokenizer=tokenizer,
-    )  # fmt: skip
-
-
-MAKERS: dict[str, Callable[[], Any]] = {"flow": tiny_flow, "ddim": tiny_ddim, "video": tiny_video}
+MAKERS: dict[str, Callable[[], Any]] = {"flow": tiny_flow, "ddim": tiny_ddim}
 
 
 def image_vae(**settings: Any) -> Any:
@@ -133,10 +110,10 @@ def clip_encoder(tokenizer: Any, *, projection: bool = False) -> Any:
     return CLIPTextModelWithProjection(config) if projection else CLIPTextModel(config)
 
 
-def t5_encoder(kind: Literal["T5", "UMT5"], tokenizer: Any, width: int) -> Any:
-    import transformers
+def t5_encoder(tokenizer: Any, width: int) -> Any:
+    from transformers import T5Config, T5EncoderModel
 
-    config = getattr(transformers, f"{kind}Config")(
+    config = T5Config(
         vocab_size=len(tokenizer), d_model=width, d_ff=2 * width, d_kv=width // 2, num_heads=2, num_layers=2
     )
-    return getattr(transformers, f"{kind}EncoderModel")(config)
+    return T5EncoderModel(config)
