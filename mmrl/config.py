@@ -341,6 +341,8 @@ def check_combinations(config: Any, where: str) -> None:
         problems.append(f"steps = {config.steps}: at least 1.")
     if config.optimizer.learning_rate <= 0:
         problems.append(f"optimizer.learning_rate = {config.optimizer.learning_rate}: must be positive.")
+    if config.model.adapter is not None and config.model.adapter.rank < 1:
+        problems.append(f"model.adapter.rank = {config.model.adapter.rank}: at least 1.")
     if config.optimizer.ema is not None and not 0 < config.optimizer.ema < 1:
         problems.append(f"optimizer.ema = {config.optimizer.ema}: a decay between 0 and 1, such as 0.995.")
     if config.optimizer.ema is not None and isinstance(config, SftConfig):

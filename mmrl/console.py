@@ -32,11 +32,13 @@ class StepPrinter:
         }
         phases = " ".join(f"{name} {value:.1f}" for name, value in seconds.items() if value >= 0.05)
         length = f"length {metrics['length']:.1f}  " if "tokens" in metrics else ""  # steps are always as many
+        failed = sum(value for name, value in metrics.items() if name.startswith("failed/"))
+        lost = f"[yellow]{failed:.0f} scores failed[/]  " if failed else ""
         filled = round(12 * (step + 1) / self.steps)
         self.console.print(
             f"[bold]{step + 1:>{width}}/{self.steps}[/] [cyan]{'━' * filled}[/][dim]{'━' * (12 - filled)}[/] "
             f"reward [bold]{metrics['reward']:.3f}[/] ±{metrics['reward_std']:.2f} "
-            f"(10 steps {sum(self._rewards) / len(self._rewards):.3f})  {length}"
+            f"(10 steps {sum(self._rewards) / len(self._rewards):.3f})  {length}{lost}"
             f"ratio gap {metrics['ratio_gap']:.0e}  {sum(seconds.values()):.1f} s [dim]({phases})[/]",
             highlight=False,
             soft_wrap=True,

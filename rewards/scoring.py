@@ -223,11 +223,11 @@ def _too_many(
     row, error = next(iter(failures.items()))
     sample, text = rollouts.sample_of(row), rollouts.text[row]
     short = text if len(text) <= 240 else f"{text[:160]} ... {text[-60:]}"
+    completion = f"\n  Completion ({len(text)} characters): {short!r}" if rollouts.images is None else ""
     failure = RewardFailure(
         f"reward {entry.name} ({_file_of(entry.reward.plugin)}) failed on {len(failures)} of {asked} completions "
         f"at step {step}; max_failed_rewards allows {allowed:.0%}.\n"
-        f"  First failure: {sample.where or f'sample {sample.id}'}: {describe(error)}\n"
-        f"  Completion ({len(text)} characters): {short!r}"
+        f"  First failure: {sample.where or f'sample {sample.id}'}: {describe(error)}{completion}"
     )
     failure.__cause__ = error
     return failure

@@ -9,4 +9,4 @@ export PATH="$PWD/.venv/bin:$PATH" HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MKL_NUM_TH
 ruff check .
 ruff format --check .
 mypy
-pytest -n "$(nproc)" "$@"
+pytest -n "$(getconf _NPROCESSORS_ONLN)" "$@" # nproc would say 1: it obeys OMP_NUM_THREADS

@@ -7,6 +7,7 @@ What is trained of a pipeline and how it is loaded: `pipelines.py`. Records in, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,6 +66,9 @@ class Denoising:
     """Images or videos made at a time."""
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"sampling.{name} = {value}: a finite number.")
         for name in ("steps", "window_size", "window_every", "window_stride", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"sampling.{name} = {getattr(self, name)}: at least 1.")
@@ -76,6 +80,8 @@ class Denoising:
             raise ConfigError(f"sampling.window_first = {self.window_first}: not negative.")
         if self.level < 0:
             raise ConfigError(f"sampling.level = {self.level}: not negative.")
+        if self.shift is not None and self.shift <= 0:
+            raise ConfigError(f"sampling.shift = {self.shift}: above 0; 1 is none.")
 
     def at_temperature(self, temperature: float) -> Denoising:
         """The noise scaled by `temperature`. 0 is the deterministic sampler; completions of a prompt then differ by
@@ -115,7 +121,7 @@ class DiffusionPolicy:
         """The sample itself, if it has what the pipeline needs."""
 
         def refuse(why: str) -> None:
-            raise ConfigError(f"{sample.where or 'sample'} (id {sample.id}): {why}")
+            raise ConfigError(f"{sample.where or sample.id}: {why}")
 
         if not sample.prompt.strip():
             refuse("the prompt is empty: the last user message holds no text.")
@@ -130,6 +136,10 @@ class DiffusionPolicy:
     def check(self, how: Denoising, *, training: bool) -> None:
         """ConfigError for what the pipeline cannot make and, when training, for what would leave nothing to train."""
         self.pipeline.check(how)
+        if how.guidance > 1 and (cut := self.pipeline.overlong(how.negative_prompt)):
+            raise ConfigError(
+                f"sampling.negative_prompt has {cut[0]} tokens, of which the text encoders read {cut[1]}."
+            )
         if not training:
             return
         if how.level == 0:
@@ -195,6 +205,10 @@ class DiffusionPolicy:
         mask = torch.zeros(size, how.steps, dtype=torch.bool)
         if noisy:
             mask = trained_steps(how, noisy, rows=size, seed=seed) & (torch.tensor(first.levels) > 0)
+            if not mask.any(1).all():
+                raise ConfigError(
+                    f"sampling.level = {how.level}: with noise = {how.noise} the steps to be trained have no noise."
+                )
         prompt = DiffusionPrompt(conditioning, self.pipeline.transition(how))
         zeros = torch.zeros(size, dtype=torch.long)
         group = Rollouts(

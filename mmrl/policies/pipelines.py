@@ -72,7 +72,15 @@ def index_of(path: str) -> dict[str, Any] | None:
         )
     hub = not folder.exists() and HUB_NAME.fullmatch(path)
     file = hub_index(path) if hub else folder / INDEX
-    return json.loads(file.read_text()) if file is not None and file.is_file() else None
+    if file is None or not file.is_file():
+        return None
+    try:
+        index = json.loads(file.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"model.path = {path}: {file} cannot be read ({error}).") from None
+    if not isinstance(index, dict) or "_class_name" not in index:
+        raise ConfigError(f"model.path = {path}: {file} names no pipeline (`_class_name`).")
+    return index
 
 
 def hub_index(name: str) -> Path | None:
@@ -116,7 +124,11 @@ def load_pipeline(settings: ModelConfig) -> Pipeline:
     device, dtype = placement(settings)
     # The parts that the index says a pipeline goes without; diffusers wants to be told.
     absent = {name: None for name, part in index.items() if isinstance(part, list) and part[0] is None}
-    pipe = diffusers.DiffusionPipeline.from_pretrained(location(settings.path), dtype=dtype, **absent)
+    try:
+        pipe = diffusers.DiffusionPipeline.from_pretrained(location(settings.path), dtype=dtype, **absent)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"model.path = {settings.path}: the pipeline cannot be loaded ({reason}).") from None
     return Pipeline(pipe.to(device), settings)
 
 
@@ -129,6 +141,8 @@ def recording_scheduler(pipe: Any, family: Family, path: str) -> Any:
     """In place of the pipeline's own, with its noise schedule."""
     from mmrl.policies.recording import RecordingDDIM, RecordingFlow
 
+    if pipe.scheduler is None:
+        raise ConfigError(f"model.path = {path}: this pipeline has no scheduler; its index names none.")
     given, name = dict(pipe.scheduler.config), type(pipe.scheduler).__name__
     is_flow = name.startswith("FlowMatch") or bool(given.get("use_flow_sigmas"))
     if family.ddim:
@@ -241,10 +255,21 @@ class Pipeline:
             refuse("shift", "only flows have one, and this is a DDIM pipeline.")
         if how.distilled_guidance is not None and not self.denoiser.config.get("guidance_embeds"):
             refuse("distilled_guidance", "this network takes none as an input; sampling.guidance is what you want.")
+        if how.level > 1 and (family.ddim or how.noise == "cps"):
+            refuse("level", "at most 1 here, where all of the step's noise is new.")
+        if family.ddim:
+            try:
+                self.scheduler.set_timesteps(how.steps)
+                self.scheduler.place(0)
+            except (ValueError, IndexError):
+                refuse("steps", f"the model was trained with {self.scheduler.config.num_train_timesteps}, take fewer.")
+        largest = self.denoiser.config.get("pos_embed_max_size")
         for setting in ("width", "height"):
             value = getattr(how, setting)
             if value is not None and (value < 1 or value % self.size_unit):
                 refuse(setting, f"this pipeline makes positive multiples of {self.size_unit}.")
+            if value is not None and largest is not None and value > largest * self.size_unit:
+                refuse(setting, f"this pipeline makes at most {largest * self.size_unit}.")
         if how.frames is not None and family.makes == "image":
             refuse("frames", "this pipeline makes images.")
         elif how.frames is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import random_pipelines
@@ -79,7 +81,7 @@ def test_the_last_step_of_ddim_can_be_trained_where_its_last_alpha_is_below_1(sh
 def test_a_prompt_that_would_be_cut(shared, studio):
     long = studio.sample("x", "a " * 100)
     for name in ("sd", "sd3"):
-        with pytest.raises(ConfigError, match=r"row x \(id x\): the prompt has 102 tokens, .* read 77"):
+        with pytest.raises(ConfigError, match=r"row x: the prompt has 102 tokens, .* read 77"):
             shared(name).encode(long)
     shared("flux").encode(long)  # CLIP reads the first 77, T5 reads on
     with pytest.raises(ConfigError, match=r"has 600 tokens, .* read 512"):
@@ -87,9 +89,9 @@ def test_a_prompt_that_would_be_cut(shared, studio):
 
 
 def test_an_empty_prompt_and_a_missing_image(shared, studio):
-    with pytest.raises(ConfigError, match=r"row x .*prompt is empty"):
+    with pytest.raises(ConfigError, match=r"row x: the prompt is empty"):
         shared("sd3").encode(studio.sample("x", "  "))
-    with pytest.raises(ConfigError, match=r"row x .*starts from an image"):
+    with pytest.raises(ConfigError, match=r"row x: this pipeline starts from an image"):
         shared("wan_i2v").encode(studio.sample("x", "a circle"))
     assert shared("wan").encode(studio.sample("x", "a circle")).id == "x"
 
@@ -124,3 +126,46 @@ def test_wan_with_two_transformers_is_refused():
     pipe.register_to_config(boundary_ratio=0.9)
     with pytest.raises(ConfigError, match=r"Wan 2\.2"):
         Pipeline(pipe, ModelConfig(path="mine"))
+
+
+@pytest.mark.parametrize(
+    "name, changes, match",
+    [
+        ("sd3", {"level": float("nan")}, r"sampling.level = nan: a finite number"),
+        ("sd3", {"shift": 0.0}, r"sampling.shift = 0.0: above 0"),
+        ("sd3", {"noise": "cps", "level": 2.5}, r"sampling.level = 2.5: at most 1"),
+        ("sd", {"level": 3.0}, r"sampling.level = 3.0: at most 1"),
+        ("sd", {"steps": 1000}, r"sampling.steps = 1000: the model was trained with 1000"),
+        ("sd3", {"width": 4096}, r"sampling.width = 4096: this pipeline makes at most"),
+    ],
+)
+def test_numbers_that_no_step_can_have(name, changes, match, shared):
+    policy = shared(name)
+    with pytest.raises(ConfigError, match=match):
+        policy.check(settings(name, **changes), training=True)
+
+
+def test_a_negative_prompt_that_would_be_cut(shared):
+    how = settings("sd3", guidance=3.0, negative_prompt="red " * 100)
+    with pytest.raises(ConfigError, match=r"sampling.negative_prompt has \d+ tokens, of which"):
+        shared("sd3").check(how, training=False)
+
+
+@pytest.mark.parametrize(
+    "damage, match",
+    [
+        (lambda index: index.write_text("{}"), "names no pipeline"),
+        (lambda index: index.write_text("{"), "cannot be read"),
+        (lambda index: (index.parent / "scheduler/scheduler_config.json").unlink(), "the pipeline cannot be loaded"),
+        (lambda index: index.write_text(without(index, "scheduler")), "this pipeline has no scheduler"),
+    ],
+)
+def test_a_damaged_folder(damage, match, tmp_path):
+    folder = random_pipelines.save("sd", tmp_path / "sd")
+    damage(folder / "model_index.json")
+    with pytest.raises(ConfigError, match=match):
+        load_pipeline(ModelConfig(path=str(folder)))
+
+
+def without(index: Path, part: str) -> str:
+    return json.dumps(json.loads(index.read_text()) | {part: [None, None]})
