@@ -68,4 +68,4 @@ def test_a_noise_that_is_no_share_is_refused(tmp_path):
 def test_every_maker_exists_and_takes_a_seed_if_it_draws(name):
     make = load(name, MAKERS, kind="data set", where="test")
     draws = name != "figures"  # which lists all prompts
-    assert make.__kwdefaults__.get("seed", "none") == (0 if draws else "none")
+    assert (make.__kwdefaults__ or {}).get("seed", "none") == (0 if draws else "none")
