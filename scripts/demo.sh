@@ -4,16 +4,7 @@
 # 2 CPU cores: about 2 minutes after installation. Result: runs/gui, its learning curve and its completions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash scripts/setup.sh
-export PATH="$PWD/.venv/bin:$PATH" HF_HUB_OFFLINE=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(nproc)}"
-
-name=gui
-for override in "$@"; do case $override in name=*) name=${override#name=} ;; esac; done
-if [ -e "runs/$name" ]; then
-  old="runs/$name-$(date +%Y%m%d-%H%M%S)"
-  echo "runs/$name is kept as $old"
-  mv "runs/$name" "$old"
-fi
+source scripts/demo_start.sh gui "$@"
 
 [ -f data/gui/test.jsonl ] || mmrl data make gui data/gui
 mmrl eval tiny data/gui/test.jsonl --config configs/demo/gui.yaml

@@ -4,16 +4,7 @@
 # 2 CPU cores: a few minutes after installation. Result: runs/dance and pictures of prompts it never saw, before and after.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash scripts/setup.sh
-export PATH="$PWD/.venv/bin:$PATH" HF_HUB_OFFLINE=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(nproc)}"
-
-name=dance
-for override in "$@"; do case $override in name=*) name=${override#name=} ;; esac; done
-if [ -e "runs/$name" ]; then
-  old="runs/$name-$(date +%Y%m%d-%H%M%S)"
-  echo "runs/$name is kept as $old"
-  mv "runs/$name" "$old"
-fi
+source scripts/demo_start.sh dance "$@"
 
 [ -f data/figures/test.jsonl ] || mmrl data make figures data/figures
 mmrl eval tiny-flow data/figures/test.jsonl --config configs/demo/dance.yaml --samples 32

@@ -326,8 +326,6 @@ class Pipeline:
                 stack.enter_context(encoding_once(self.pipe.vae))
             stack.enter_context(self.autocast())
             heard = stack.enter_context(listening(self.denoiser))
-            stack.callback(self.denoiser.train, self.denoiser.training)
-            self.denoiser.eval()
             result = self.pipe(**arguments, output_type="pil")
         trajectory = self.scheduler.trajectory
         conditioning = conditioning_of(heard, self, trajectory.latents[0], guidance=how.guidance)
