@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from data_pipelines.captions.render import paint
 from data_pipelines.captions.scenes import NAMES, SHAPES, draw_description, draw_mistake, draw_scene
 from data_pipelines.dataset import write_samples
+from data_pipelines.drawing import canvases
 from data_pipelines.gui.shapes import COLOURS
 
 CHOICES = 8
@@ -72,12 +72,8 @@ def _prompts(split: str, pairs: list[tuple[str, str]]) -> Iterator[dict[str, Any
 
 
 def _rows(out: Path, split: str, count: int, seed: int, size: int, pairs: float) -> Iterator[dict[str, Any]]:
-    folder = out.absolute() / split
-    folder.mkdir(parents=True, exist_ok=True)
-    for index in range(count):
-        rng = Random(f"captions/{seed}/{split}/{index}")
+    for index, rng, path in canvases(out / split, f"captions/{seed}/{split}", count=count):
         scene = draw_scene(rng, pairs=pairs)
-        path = folder / f"{index:06d}.png"
         paint(scene, rng, size=size).save(path)
         said = draw_description(rng, scene)
         captions = {said.caption}

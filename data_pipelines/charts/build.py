@@ -18,6 +18,7 @@ from data_pipelines.charts.style import RENDERERS, Renderer, Style, draw_style, 
 from data_pipelines.charts.tables import VEGA_TABLES, Table, read_csv_table, vega_table
 from data_pipelines.charts.views import KINDS, Chart, Kind, draw_chart
 from data_pipelines.dataset import write_samples
+from data_pipelines.drawing import canvases
 from mmrl.plugins import ConfigError, nearest
 
 HELD_OUT = 8
@@ -66,13 +67,11 @@ def _rows(
     out: Path, split: str, count: int, seed: int, per_chart: int, tables: Sequence[Table], kinds: Sequence[Kind],
     questions: Sequence[str], renderers: Sequence[Renderer], prompt: str,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    folder = out.absolute() / split
-    folder.mkdir(parents=True, exist_ok=True)
-    number = index = 0
-    while number < count:
-        rng = Random(f"charts/{seed}/{split}/{index}")
+    number = 0
+    for _, rng, path in canvases(out / split, f"charts/{seed}/{split}"):
+        if number == count:
+            return
         chart, style, asked = _draw(rng, split, per_chart, tables, kinds, questions, renderers)
-        path = folder / f"{index:06d}.png"
         paint(chart, style).save(path)
         for question in asked[: count - number]:
             yield {
@@ -88,7 +87,6 @@ def _rows(
                 },
             }  # fmt: skip
             number += 1
-        index += 1
 
 
 def _draw(

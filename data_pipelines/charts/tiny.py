@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from data_pipelines.charts.questions import TASKS, AnswerType
 from data_pipelines.dataset import write_samples
+from data_pipelines.drawing import canvases
 from data_pipelines.gui.shapes import COLOURS, THEMES, Colour
 from mmrl.plugins import ConfigError
 
@@ -182,13 +183,9 @@ def _digit(image: Image.Image, value: int, corner: tuple[int, int], ink: Colour)
 
 def _pictures(out: Path, split: str, count: int, seed: int) -> Iterator[Picture]:
     """Draw and store `count` pictures; each has a generator of its own, seeded by (seed, split, index)."""
-    folder = out.absolute() / split
-    folder.mkdir(parents=True, exist_ok=True)
-    for index in range(count):
-        rng = Random(f"charts-tiny/{seed}/{split}/{index}")
+    for index, rng, path in canvases(out / split, f"charts-tiny/{seed}/{split}", count=count):
         bars = draw_bars(rng)
         theme, grid = rng.choice(list(THEMES)), rng.random() < 0.7
-        path = folder / f"{index:06d}.png"
         paint_bars(bars, theme, grid=grid).save(path)
         meta = {"source": "charts-tiny", "split": split, "theme": theme, "bars": [asdict(bar) for bar in bars]}
         yield index, rng, str(path), bars, meta

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, Literal
 
 from data_pipelines.dataset import write_samples
+from data_pipelines.drawing import canvases
 from data_pipelines.gui.prompts import ask_for_click
 from data_pipelines.gui.render import draw_screen
 from data_pipelines.gui.shapes import THEMES, Element
@@ -143,12 +144,8 @@ def _screens(
     out: Path, split: str, count: int, seed: int, sizes: Sequence[Size], elements: tuple[int, int] = (3, 5)
 ) -> Iterator[Screen]:
     """Draw and store `count` screens of a split; each has a generator of its own, seeded by (seed, split, index)."""
-    folder = out.absolute() / split
-    folder.mkdir(parents=True, exist_ok=True)
-    for index in range(count):
-        rng = Random(f"gui/{seed}/{split}/{index}")
+    for index, rng, path in canvases(out / split, f"gui/{seed}/{split}", count=count):
         theme = rng.choice(list(THEMES))
         image, drawn = draw_screen(rng, rng.choice(sizes), theme, elements=elements)
-        path = folder / f"{index:06d}.png"
         image.save(path)
         yield index, rng, {"path": str(path), "size": image.size}, theme, drawn

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, Literal
 
 from data_pipelines.dataset import write_samples
+from data_pipelines.drawing import canvases
 from data_pipelines.reading import Problem, Row
 from data_pipelines.uav.pictures import BadLine, Picture, number
 from data_pipelines.uav.prompts import units
@@ -130,12 +131,8 @@ def _tiny_pictures(
     out: Path, split: str, count: int, seed: int, sizes: Sequence[Size]
 ) -> Iterator[tuple[int, Random, str, list[Seen]]]:
     """Draw and store pictures; each has a generator of its own, seeded by (seed, split, index)."""
-    folder = out.absolute() / split
-    folder.mkdir(parents=True, exist_ok=True)
-    for index in range(count):
-        rng = Random(f"uav/{seed}/{split}/{index}")
+    for index, rng, path in canvases(out / split, f"uav/{seed}/{split}", count=count):
         image, seen = draw_tiny(rng, rng.choice(sizes))
-        path = folder / f"{index:06d}.png"
         image.save(path)
         yield index, rng, str(path), seen
 
@@ -144,12 +141,8 @@ def _full_rows(
     out: Path, split: str, count: int, seed: int, sizes: Sequence[Size], questions: int, tasks: Sequence[str] | None,
     coordinates: str, think: bool,
 ) -> Iterator[Row]:  # fmt: skip
-    folder = out.absolute() / split
-    folder.mkdir(parents=True, exist_ok=True)
-    for index in range(count):
-        rng = Random(f"uav/{seed}/full/{split}/{index}")
+    for index, rng, path in canvases(out / split, f"uav/{seed}/full/{split}", count=count, suffix=".jpg"):
         image, view = draw_scene(rng, rng.choice(sizes))
-        path = folder / f"{index:06d}.jpg"
         image.save(path, quality=92, subsampling=0)
         path.with_suffix(".json").write_text(json.dumps(annotation(view)))
         asked = ask_about(view, rng, number=questions, tasks=tasks, coordinates=coordinates)
