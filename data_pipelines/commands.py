@@ -95,6 +95,32 @@ def transform(
     report(progress, out, strict=strict)
 
 
+@app.command(name="traces")
+def traces(
+    data: Data,
+    model: Annotated[str, typer.Option(help="A model folder, a hub name, or `tiny`: it writes the thoughts.")],
+    out: Out,
+    config: Annotated[str | None, typer.Option(help="Recipe whose media budget and model settings to use.")] = None,
+    tag: Annotated[str, typer.Option(help="Of the answer after the thought.")] = "answer",
+    attempts: Annotated[
+        int, typer.Option(help="Completions per row, of which the first that is a thought counts.")
+    ] = 4,
+    max_new_tokens: Annotated[int, typer.Option(help="Of a thought; a longer one is none.")] = 256,
+    temperature: Annotated[float, typer.Option(help="Of the attempts.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    strict: Strict = False,
+) -> None:
+    """Chats for `mmrl sft`: a model writes the thought that leads from each question to its gold (TON)."""
+    from mmrl.methods.ton import convert_to_traces
+
+    with counting("thinking") as tick:
+        progress = convert_to_traces(
+            data, out, model=model, config_file=config, seed=seed, tick=tick,
+            tag=tag, attempts=attempts, max_new_tokens=max_new_tokens, temperature=temperature,
+        )  # fmt: skip
+    report(progress, out, strict=strict)
+
+
 @app.command(name="check")
 def check(
     data: Data,

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mmrl.plugins import ConfigError
 from mmrl.records import Rollouts
 from mmrl.stages import Context
 from rewards.length import length_penalty
@@ -51,6 +52,17 @@ def per_row(advantage: Tensor) -> Tensor:
 def spread(row: Tensor, rollouts: Rollouts) -> Tensor:
     """f32[N] -> f32[N, T], the same at every action."""
     return row[:, None].expand(rollouts.mask.shape).clone()
+
+
+def named_score(reward: str | None, rollouts: Rollouts, *, stage: str) -> tuple[str, Tensor]:
+    """The name of a reward and its raw scores, f32[N], for a stage that acts on one; None is the only one there is."""
+    there = ", ".join(rollouts.scores)
+    if reward is None and len(rollouts.scores) != 1:
+        raise ConfigError(f"{stage}: `reward` names the one it acts on; there are {there}.")
+    name = reward or next(iter(rollouts.scores))
+    if name not in rollouts.scores:
+        raise ConfigError(f"{stage}: reward = {name}: no such reward; there are {there}.")
+    return name, rollouts.scores[name]
 
 
 def group_relative(

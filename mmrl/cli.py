@@ -62,14 +62,27 @@ def evaluate(
     samples: Annotated[int, typer.Option(help="Completions per prompt.")] = 1,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.0,
     limit: Annotated[int | None, typer.Option(help="Rows to use.")] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="grounding, aitz, a reward, ...; repeat for more. Default: by meta.task.", show_default=False
+        ),
+    ] = None,
+    vote: Annotated[
+        str | None, typer.Option(help="Decide several completions into one: region, majority.", show_default=False)
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="File for all numbers.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the completions, read like a run's.")] = None,
 ) -> None:
-    """Held-out score, with the training's media path and rewards."""
+    """Held-out score, with the training's media path and rewards, and the metrics of the data's tasks."""
     from mmrl.config import EvaluateConfig
+    from mmrl.evaluation.table import table, write_json
     from mmrl.launch import run_evaluation
 
     settings = EvaluateConfig(samples=samples, temperature=temperature, limit=limit)
-    result = run_evaluation(target, data, config_file=config, settings=settings, console=console)
+    result = run_evaluation(
+        target, data, config_file=config, settings=settings, console=console, metrics=metrics or [], vote=vote
+    )
     console.print(
         f"{target}: reward [bold]{result.score:.3f}[/] "
         f"(95 % {result.low:.3f} to {result.high:.3f}, {result.prompts} prompts)",
@@ -77,11 +90,43 @@ def evaluate(
     )
     for name, score in result.scores.items():
         console.print(f"  {name} {score:.3f}", highlight=False)
+    if (grid := table(result, samples=samples)) is not None:
+        console.print(grid)
+    if json is not None:
+        write_json(json, result, target=target, data=data, samples=samples, temperature=temperature, vote=vote)
+        console.print(f"{json}", highlight=False, soft_wrap=True)
     if out is not None:
         from mmrl.runs.writer import RunWriter
 
         RunWriter.create(out, "").record(0, result.rollouts, {"reward": result.score})
         console.print(f"completions: {out}")
+
+
+@app.command()
+def adapt(
+    model: Annotated[str, typer.Argument(help="A model folder, a hub name, `tiny`, or a run.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Images, or one dataset; key=value sets the recipe, as steps=50."),
+    ],
+    question: Annotated[str | None, typer.Option(help="What to ask about every image.")] = None,
+    answer: Annotated[
+        str | None, typer.Option(help="How a vote is read: choice (a letter), number or text.", show_default="choice")
+    ] = None,
+    config: Annotated[str | None, typer.Option(help="Recipe to use instead of TTRV's.")] = None,
+    out: Annotated[Path, typer.Option(help="Run directory to write, with predictions.jsonl.")] = Path("runs/adapted"),
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the latest checkpoint.")] = False,
+) -> None:
+    """Train on inputs without labels, by votes of the model's own answers, and answer them."""
+    from mmrl.adaptation import adapt as run
+
+    settings = [word for word in inputs if "=" in word and not Path(word).exists()]
+    files = [Path(word) for word in inputs if word not in settings]
+    result = run(model, files, out, question=question, answer=answer, recipe_file=config, overrides=settings,
+                 resume=resume, console=console)  # fmt: skip
+    console.print(result.table)
+    for name, path in (("model", result.model), ("predictions", result.predictions)):
+        console.print(f"{name}: {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

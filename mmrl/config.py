@@ -63,6 +63,8 @@ class DataConfig:
     test: str | None = None
     """Held out; evaluated every `evaluate.every` steps."""
     budget: Budget = field(default_factory=Budget)
+    labels: Literal["needed", "withheld"] = "needed"
+    """`withheld`: rows need no target, and no reward sees one that is there; it serves for logged metrics only."""
     check: Literal["full", "off"] = "full"
     """`full` decodes and measures every row before training, so that a bad row stops the run at its start."""
     bad_media: Literal["stop", "skip"] = "stop"

@@ -16,13 +16,15 @@ from rich.progress import track
 
 from data_pipelines.dataset import read_samples
 from data_pipelines.media import BadMedia, configure, readers_used
-from mmrl.config import Config, DataConfig, EvaluateConfig, ModelConfig, dump, load_config
+from mmrl.config import Config, DataConfig, EvaluateConfig, ModelConfig, dump, load_config, settings_from
 from mmrl.console import StepPrinter
 from mmrl.evaluation import Evaluation, evaluate
-from mmrl.plugins import ConfigError
+from mmrl.evaluation.metrics import choose
+from mmrl.plugins import ConfigError, Stage, build
 from mmrl.policies import policy_class
 from mmrl.recipe import Recipe, make_recipe
 from mmrl.records import Sample
+from mmrl.registry import VOTES
 from mmrl.runs import layout
 from mmrl.runs.run import Run, model_of
 from mmrl.runs.summary import summary
@@ -44,8 +46,8 @@ def run_training(config_file: str, overrides: Sequence[str], *, resume: bool, co
     held_out = (
         read_for(kind, config.data.test, config.data, console) if config.evaluate.every and config.data.test else []
     )
-    recipe.check_signals(kind.provides, where=config_file)
-    check_targets(recipe.rewards, [*samples, *held_out])
+    recipe.check_signals(kind, where=config_file)
+    check_gold(recipe, [*samples, *held_out], where=config_file)
     recipe.rewards.load()
     policy = kind.load(config.model, config.data.budget)
     how = check_sampling(policy, recipe, where=config_file)
@@ -68,9 +70,20 @@ def run_training(config_file: str, overrides: Sequence[str], *, resume: bool, co
 
 
 def run_evaluation(
-    target: str, data: str, *, config_file: str | None, settings: EvaluateConfig, console: Console
+    target: str,
+    data: str,
+    *,
+    config_file: str | None,
+    settings: EvaluateConfig,
+    console: Console,
+    metrics: Sequence[str] = (),
+    vote: str | None = None,
 ) -> Evaluation:
-    """`mmrl eval`: a run (its config, its newest model) or a model with the config whose rewards and budget to use."""
+    """`mmrl eval`: a run (its config, its newest model) or a model with the config whose rewards and budget to use.
+
+    `metrics` and `vote` are `NAME[,setting=value...]`; without metrics those of the rows' tasks are measured.
+    """
+    voting = None if vote is None else make_vote(vote, settings)
     folder = Path(target)
     where = config_file or str(folder / layout.CONFIG)
     if config_file is None and not (folder / layout.CONFIG).is_file():
@@ -85,6 +98,9 @@ def run_evaluation(
     configure(config.data.decode)
     samples = read_for(kind, data, config.data, console)
     check_targets(recipe.rewards, samples)
+    measured = choose(metrics, samples)
+    if voting is not None and not measured:
+        raise ConfigError(f"--vote {vote}: no metric fits the rows of {data}; name one with --metrics.")
     recipe.rewards.load()
     policy = load_trained(path, config)
     how: Any = recipe.sampling.at(0, 1)
@@ -92,9 +108,23 @@ def run_evaluation(
     samples = check_prompts(policy, samples, config.data, console)
     policy.prepare(samples, how)
     try:
-        return evaluate(policy, recipe.rewards, samples, settings, recipe.sampling, seed=config.seed)
+        return evaluate(
+            policy, recipe.rewards, samples, settings, recipe.sampling, seed=config.seed, metrics=measured, vote=voting
+        )
     finally:
         recipe.rewards.close()
+
+
+def make_vote(text: str, settings: EvaluateConfig) -> Stage:
+    """The vote of `NAME[,setting=value...]`. ConfigError where there is nothing to decide between."""
+    if settings.samples < 2 or settings.temperature == 0:
+        raise ConfigError(
+            f"--vote {text} decides between completions that differ: it needs --samples 2 or more "
+            f"and --temperature above 0 (found {settings.samples} and {settings.temperature:g}).\n"
+            "  GUI-RC: --samples 64 --temperature 0.5."
+        )
+    name, *given = text.split(",")
+    return build({**settings_from(given), "name": name}, VOTES, kind="vote", where="--vote")
 
 
 def load_trained(path: str, config: Config) -> Policy:
@@ -109,8 +139,9 @@ def load_trained(path: str, config: Config) -> Policy:
 
 
 def read_for(kind: type[Policy], path: str, data: DataConfig, console: Console) -> list[Sample]:
-    """A dataset for this kind of policy. What makes images or videos needs no target but those its rewards ask for."""
-    return read_data(path, data, console, prompts_only=kind.makes != "text")
+    """A dataset for this kind of policy. What makes images or videos needs no target but those its rewards ask for,
+    and what learns without labels needs none."""
+    return read_data(path, data, console, prompts_only=kind.makes != "text" or data.labels == "withheld")
 
 
 def read_data(
@@ -129,6 +160,19 @@ def say_skipped(left_out: Sequence[str], rows: int, console: Console) -> None:
         more = f"\n... and {len(left_out) - SHOWN_PROBLEMS} more." if len(left_out) > SHOWN_PROBLEMS else ""
         said = "\n".join(left_out[:SHOWN_PROBLEMS]) + more
         console.print(f"{said}\n{len(left_out)} of {rows:,} rows are skipped for their media", markup=False)
+
+
+def check_gold(recipe: Recipe, samples: Sequence[Sample], *, where: str) -> None:
+    """Refuse samples that lack what a reward needs; where labels are withheld, rewards that need one."""
+    withheld = recipe.config.data.labels == "withheld"
+    for entry in recipe.rewards.entries:
+        if withheld and entry.info.needs:
+            raise ConfigError(
+                f"{where}: reward {entry.name} needs target.{entry.info.needs[0]}, and data.labels is `withheld`: no "
+                "reward sees a target.\n  Name a reward without labels (vote_frequency, majority_vote, "
+                "region_consistency), or set data.labels=needed."
+            )
+    check_targets(recipe.rewards, samples)
 
 
 def check_sampling(policy: Policy, recipe: Recipe, *, where: str) -> Any:

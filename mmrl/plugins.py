@@ -115,7 +115,8 @@ class Stage:
 
 
 def needs(*signals: str) -> Callable[[Any], Any]:
-    """Declare the signals a stage reads (`entropy`, `logp_ref`, ...), so that the trainer provides them."""
+    """Declare the signals a stage reads (`entropy`, `logp_ref`, ...), so that the trainer provides them. A rollout that
+    reads `target` is refused where labels are withheld."""
 
     def mark(plugin: Any) -> Any:
         plugin.needs = signals

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from rewards.scoring import Rewards, check_reads
 
 if TYPE_CHECKING:
     from mmrl.losses import Aggregate
+    from mmrl.records import Rollouts
 
 BUILT_IN_SIGNALS = frozenset({"logp_ref", "logp_old", "truncated"})
 """Signals the trainer or every policy provides; a policy adds its own in `provides`."""
@@ -41,8 +42,8 @@ class Recipe:
     """What the loop runs."""
 
     config: Config
-    make_sampler: Callable[[Sequence[str]], Sampler]
-    """From the ids of the training samples."""
+    make_sampler: Callable[[Collection[str]], Sampler]
+    """From the training samples by id; a sampler that reads ids alone is content with a list of them."""
     rollout: Stage
     sampling: Stage
     """Makes the policy's `Sampling` of a step."""
@@ -62,14 +63,24 @@ class Recipe:
         """Signals the loss terms read; those of the policy are then the current ones, with gradient."""
         return {signal for term in self.terms for signal in term.stage.needs}
 
-    def check_signals(self, provided: frozenset[str], *, where: str) -> None:
-        """Refuse at start-up what nobody can provide."""
-        for stage in [*self.advantages, *(term.stage for term in self.terms)]:
-            missing = set(stage.needs) - provided - BUILT_IN_SIGNALS
+    def score(self, rollouts: Rollouts, step: int) -> None:
+        """Fill scores, reward and notes. With `data.labels: withheld` the rewards see samples without their gold."""
+        samples = rollouts.samples
+        if self.config.data.labels == "withheld":
+            rollouts.samples = [sample.unlabelled() for sample in samples]
+        self.rewards.score(rollouts, step=step, total=self.config.steps)
+        rollouts.samples = samples
+
+    def check_signals(self, policy: type[Policy], *, where: str) -> None:
+        """Refuse at start-up what nobody can provide. Signals that compare rows have no gradient: none for a loss."""
+        for_loss = policy.provides | BUILT_IN_SIGNALS
+        stages = [(stage, for_loss | policy.compares) for stage in self.advantages]
+        for stage, provided in [*stages, *((term.stage, for_loss) for term in self.terms)]:
+            missing = set(stage.needs) - provided
             if missing:
                 raise ConfigError(
                     f"{where}: `{stage.name}` needs {', '.join(sorted(missing))}, which this policy does not provide.\n"
-                    f"  (Provided: {', '.join(sorted(provided | BUILT_IN_SIGNALS))}.)"
+                    f"  (Provided: {', '.join(sorted(provided))}.)"
                 )
 
 
@@ -80,6 +91,11 @@ def make_recipe(config: Config, policy: type[Policy], *, where: str) -> Recipe:
     if moved:
         raise ConfigError(f"{where}: rollout.{moved[0]} belongs to the section `sampling`: sampling.{moved[0]}.")
     rollout = build(config.rollout, ROLLOUTS, kind="rollout", where=f"{where}: rollout")
+    if "target" in rollout.needs and config.data.labels == "withheld":
+        raise ConfigError(
+            f"{where}: rollout `{rollout.name}` learns from targets, and data.labels is `withheld`.\n"
+            "  Choose one: another rollout, or data.labels=needed."
+        )
     sampling = check_settings(policy.sampling, config.sampling, name="sampling", where=f"{where}: sampling")
     rewards = Rewards.from_config(config.rewards, where=f"{where}: rewards", max_failed=config.max_failed_rewards)
     check_reads(rewards, policy.makes, where=where)
@@ -89,9 +105,9 @@ def make_recipe(config: Config, policy: type[Policy], *, where: str) -> Recipe:
     ]
     terms = [make_term(spec, config, where=f"{where}: loss.terms.{i}") for i, spec in enumerate(config.loss.terms)]
 
-    def make_sampler(ids: Sequence[str]) -> Sampler:
+    def make_sampler(samples: Collection[str]) -> Sampler:
         plugin: Any = sampler.plugin
-        return plugin(ids, config.prompts_per_step, config.group_size, config.seed, **sampler.settings)
+        return plugin(samples, config.prompts_per_step, config.group_size, config.seed, **sampler.settings)
 
     return Recipe(
         config=config,

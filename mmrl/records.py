@@ -65,6 +65,13 @@ class Sample:
         parts = asked[-1] if asked else ""
         return parts if isinstance(parts, str) else "".join(part.get("text", "") for part in parts)
 
+    def unlabelled(self) -> Sample:
+        """The sample without its gold: no target, and no assistant turn at the end of the chat."""
+        turns = len(self.messages)
+        while turns and self.messages[turns - 1].get("role") == "assistant":
+            turns -= 1
+        return replace(self, target={}, messages=self.messages[:turns])
+
     @property
     def coordinates(self) -> str:
         """The convention of the boxes and points in completions: `pixel`, `seen`, `norm1` or `norm1000`."""
@@ -112,7 +119,7 @@ class Rollouts:
     temperature: float = 1.0
     """Temperature of the sampled distribution; log-probs are those of the same distribution."""
     logp_rollout: Tensor | None = None
-    """f32[N, T], log-probs as computed while generating."""
+    """f32[N, T], log-probs as computed while generating; 0 for rows that come from elsewhere."""
     logp_old: Tensor | None = None
     """f32[N, T], log-probs of the policy that made the rollouts, computed by the training pass."""
     logp_ref: Tensor | None = None
@@ -143,6 +150,14 @@ class Rollouts:
         import torch
 
         return torch.arange(self.mask.shape[1]) < self.length[:, None]
+
+    @property
+    def own(self) -> Tensor:
+        """bool[N], completions that the policy made of the sample as it is (origin `policy`). Statistics of the policy
+        (mean reward, length, entropy, the gap between generation and training) are of these rows alone."""
+        import torch
+
+        return torch.tensor([origin == "policy" for origin in self.origin])
 
     def sample_of(self, row: int) -> Sample:
         return self.samples[int(self.group[row])]

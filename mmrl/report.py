@@ -34,16 +34,24 @@ class Clock:
 
 
 def describe(rollouts: Rollouts, rewards: Rewards) -> dict[str, float]:
-    """Metrics of scored rollouts.
+    """Metrics of scored rollouts, of the policy's own rows if there are any (`Rollouts.own`).
 
+    Others count in `reward_off_policy`, their mean reward, and in `failed/<name>`.
     `reward_std` is the mean spread within groups, the signal there is to learn from. A group of zero spread has none;
     it counts as all right when its reward is above the middle of the rewards' range, as all wrong otherwise.
     `entropy` and `tokens` are of discrete actions, whose log-probs are those of probabilities: `entropy` is estimated
-    by the mean of -log-prob of the sampled tokens, in nats. Actions that are latents have densities instead.
+    by the mean of -log-prob of the sampled tokens, in nats. Actions that are latents have densities instead. A signal
+    with one number per row (`truncated`, what a method notes) is logged by its mean under its own name.
     """
     assert rollouts.reward is not None
+    metrics, own = rewards.metrics(rollouts), rollouts.own
+    if not own.all():
+        metrics["reward_off_policy"] = float(rollouts.reward[~own].nanmean())
+    if own.any() and not own.all():
+        rollouts = rollouts.select(own.nonzero().flatten().tolist())
+    assert rollouts.reward is not None
     reward, group = rollouts.reward, rollouts.group
-    metrics = {"reward": float(reward.nanmean()), "length": float(rollouts.length.float().mean())}
+    metrics |= {"reward": float(reward.nanmean()), "length": float(rollouts.length.float().mean())}
     std = group_std(reward, group)
     metrics["reward_std"] = float(std.nanmean())
     first = torch.tensor([rollouts.rows_of(g)[0] for g in range(len(rollouts.samples))])
@@ -54,8 +62,9 @@ def describe(rollouts: Rollouts, rewards: Rewards) -> dict[str, float]:
     metrics["groups_zero_spread"] = float(flat.float().mean())
     metrics["groups_all_right"] = float((flat & high).float().mean())
     metrics["groups_all_wrong"] = float((flat & ~high).float().mean())
-    if "truncated" in rollouts.signals:
-        metrics["truncated"] = float(rollouts.signals["truncated"].float().mean())
+    for name, values in rollouts.signals.items():
+        if values.dim() == 1:
+            metrics[name] = float(values.float().nanmean())
     discrete = not rollouts.actions.is_floating_point()
     if discrete:
         metrics["tokens"] = float(rollouts.length.sum())
@@ -64,7 +73,7 @@ def describe(rollouts: Rollouts, rewards: Rewards) -> dict[str, float]:
     if rollouts.logp_ref is not None and rollouts.logp_old is not None:
         ahead = (rollouts.logp_old - rollouts.logp_ref)[rollouts.mask]
         metrics["kl"] = float((torch.exp(-ahead) + ahead - 1).mean())
-    return metrics | rewards.metrics(rollouts)
+    return metrics
 
 
 class Report:
@@ -79,14 +88,19 @@ class Report:
         self._updates = 0
         self._norms: list[float] = []
         self._rate = 0.0
+        self._coefficients: dict[str, float] = {}
 
     def term(self, name: str, value: float) -> None:
         self._sums[f"loss/{name}"] += value
 
+    def coefficient(self, name: str, value: float) -> None:
+        """Of a loss term whose coefficient is a schedule."""
+        self._coefficients[f"coef/{name}"] = value
+
     def micro_batch(self, part: MicroBatch, batch: Rollouts, logp: Tensor, loss: float) -> None:
         """`logp` f32[n, T] are the current log-probs of a part of the optimizer batch."""
         self._sums["loss"] += loss
-        rows, index = part.rows, torch.as_tensor(part.rows)
+        index = torch.as_tensor(part.rows)
         made, logp = batch.made[index], logp.float().cpu()
         if part.mask is not None:
             made &= part.mask
@@ -100,7 +114,7 @@ class Report:
         if self.first_logp.shape == batch.mask.shape:
             self.first_logp[index] += logp
         if batch.logp_rollout is not None:
-            own = made & torch.tensor([batch.origin[row] == "policy" for row in rows])[:, None]
+            own = made & batch.own[index][:, None]
             gap = (logp - batch.logp_rollout[index])[own].abs()
             self._gap_total += float(gap.sum())
             self._gap_count += gap.numel()
@@ -120,6 +134,7 @@ class Report:
         updates = max(1, self._updates)
         return {
             **{name: value / updates for name, value in self._sums.items()},
+            **self._coefficients,
             "ratio_gap": self._gap_max,
             "ratio_max": self._ratio_max,
             "grad_norm": sum(self._norms) / updates,

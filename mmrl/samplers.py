@@ -1,9 +1,10 @@
-"""Which prompts a step uses. A sampler is a class whose constructor takes (ids, prompts, group_size, seed) and, as
-keyword-only parameters, its settings; see `stages.Sampler`."""
+"""Which prompts a step uses. A sampler is a class whose constructor takes (samples, prompts, group_size, seed) and, as
+keyword-only parameters, its settings; see `stages.Sampler`. `samples` are the training samples by id, in the data's
+order, of which most samplers read the ids alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
@@ -22,7 +23,7 @@ def shuffled_order(count: int, seed: int, request: int, epoch: int) -> list[int]
 class Shuffled:
     """Every sample once per epoch, each epoch in an order of its own."""
 
-    def __init__(self, ids: Sequence[str], prompts: int, group_size: int, seed: int) -> None:
+    def __init__(self, ids: Collection[str], prompts: int, group_size: int, seed: int) -> None:
         self.ids, self.prompts, self.group_size, self.seed = list(ids), prompts, group_size, seed
 
     def plan(self, step: int, *, request: int = 0) -> Plan:

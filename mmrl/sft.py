@@ -1,7 +1,8 @@
 """Supervised fine-tuning on the assistant turns of a dataset: the cold start that reinforcement learning needs.
 
-Every assistant turn of a chat is learned, each token with equal weight over the optimizer batch. The model that comes
-out is a folder that `model.path` can name. `mmrl sft CONFIG` runs it; the tiny weights of mmrl were made by it.
+Every assistant turn of a chat is learned, each token with equal weight over the optimizer batch; short chats share a
+row. The model that comes out is a folder that `model.path` can name, so several stages are several configs, each with
+the folder before it. `mmrl sft CONFIG` runs it (docs/sft.md); the tiny weights of mmrl were made by it.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from data_pipelines.media import configure
 from mmrl.config import SftConfig
 from mmrl.launch import read_data
 from mmrl.optimization import learning_rate, make_optimizer, update
 from mmrl.plugins import ConfigError
-from mmrl.policies.shared_prefix import Prompt, gather_media, pack, visible
+from mmrl.policies.pretrained import mixed_precision
+from mmrl.policies.shared_prefix import PADDING, Columns, Prompt, gather_media, pad_rows, visible
 from mmrl.policies.vlm import VLMPolicy
 from mmrl.randomness import numpy_generator
 from mmrl.records import Sample
 from mmrl.runs.files import atomic_folder, atomic_write
 
 Encoded = tuple[Prompt, Tensor]
-"""A whole chat, and bool[L]: the tokens to learn."""
+"""A whole chat, and bool[L]: the tokens to learn, never the first."""
 
 
 def sft(config: SftConfig, console: Console | None = None) -> Path:
@@ -106,24 +109,59 @@ def encode_chat(policy: VLMPolicy, sample: Sample) -> Encoded:
 def backward(policy: VLMPolicy, encoded: Sequence[Encoded], *, budget: int) -> float:
     """Accumulate the gradient of the mean negative log-prob of the learned tokens; returns that mean, in nats."""
     total = sum(int(learned.sum()) for _, learned in encoded)
-    ordered = sorted(encoded, key=lambda item: len(item[0]))
     loss = 0.0
-    while ordered:
-        size = max(1, min(len(ordered), budget // len(ordered[-1][0])))
-        part, ordered = ordered[-size:], ordered[:-size]
-        share = -supervised_logp(policy, part).sum() / total
+    for rows in micro_batches(encoded, budget=budget):
+        with mixed_precision(policy.device, policy.settings):
+            share = -supervised_logp(policy, rows).sum() / total
         share.backward()
         loss += float(share.detach())
     return loss
 
 
-def supervised_logp(policy: VLMPolicy, part: Sequence[Encoded]) -> Tensor:
-    """f32[M], log-probs of the learned tokens of some chats."""
+def micro_batches(encoded: Sequence[Encoded], *, budget: int) -> list[list[list[Encoded]]]:
+    """Chats packed into rows, rows into parts: batches of rows of at most `budget` tokens, padding included.
+
+    A part is as wide as its longest chat; shorter ones share the rows that are left, longest first, each in the first
+    that has room: no row is wider than without packing, and there are fewer. A chat over the budget is a part alone.
+    """
+    parts: list[list[list[Encoded]]] = []
+    waiting = sorted(encoded, key=lambda item: -len(item[0]))
+    while waiting:
+        width = len(waiting[0][0])
+        rows: list[list[Encoded]] = [[] for _ in range(max(1, budget // width))]
+        room = [width] * len(rows)
+        later = []
+        for chat in waiting:
+            free = next((row for row, left in enumerate(room) if len(chat[0]) <= left), None)
+            if free is None:
+                later.append(chat)
+                continue
+            rows[free].append(chat)
+            room[free] -= len(chat[0])
+        parts.append([row for row in rows if row])
+        waiting = later
+    return parts
+
+
+def supervised_logp(policy: VLMPolicy, rows: Sequence[Sequence[Encoded]]) -> Tensor:
+    """f32[M], log-probs of the learned tokens of packed chats, none of which sees another, in row order."""
     engine = policy.engine
-    prompts = [prompt for prompt, _ in part]
-    packed = pack(prompts, [[] for _ in prompts]).to(engine.device)
-    mask = visible(packed.columns, packed.columns)
-    hidden = engine.hidden(packed.ids, packed.positions, mask, gather_media(prompts, engine.device))
-    learned = torch.nn.utils.rnn.pad_sequence([m for _, m in part], batch_first=True).to(engine.device)
-    logits = engine.model.lm_head(hidden[:, :-1][learned[:, 1:]]).float()
-    return logits.log_softmax(-1).gather(1, packed.ids[learned][:, None])[:, 0]
+    chats = [chat for row in rows for chat in row]
+    ids = pad_rows([torch.cat([prompt.ids for prompt, _ in row]) for row in rows], 0).to(engine.device)
+    flat = [torch.cat([prompt.positions for prompt, _ in row], 1) for row in rows]  # each chat's own, from 0
+    positions = torch.stack([torch.nn.functional.pad(row, (0, ids.shape[1] - row.shape[1])) for row in flat], 1)
+    owner = [torch.cat([torch.full((len(p),), n) for n, (p, _) in enumerate(row)]) for row in rows]
+    time = [torch.cat([torch.arange(len(p)) for p, _ in row]) for row in rows]
+    columns = Columns(pad_rows(owner, PADDING).to(engine.device), pad_rows(time, 0).to(engine.device))
+    # A chat begins with tokens that are not learned, so none is predicted from the chat before it.
+    learned = pad_rows([torch.cat([mask for _, mask in row]) for row in rows], 0).bool().to(engine.device)
+    media = gather_media([prompt for prompt, _ in chats], engine.device)
+    hidden = engine.hidden(ids, positions.to(engine.device), visible(columns, columns), media)
+
+    def head(hidden: Tensor, tokens: Tensor) -> Tensor:
+        return engine.model.lm_head(hidden).float().log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+
+    chunks = zip(
+        hidden[:, :-1][learned[:, 1:]].split(engine.head_chunk), ids[learned].split(engine.head_chunk), strict=True
+    )
+    return torch.cat([checkpoint(head, h, t, use_reentrant=False) for h, t in chunks])

@@ -8,7 +8,7 @@ the config by registry name or by `path/to/file.py:name`; `docs/extending.md` sh
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -41,10 +41,16 @@ class Context:
     """Further (samples, sizes) for this step; the argument numbers the request, from 1."""
     score: Callable[[Rollouts], None]
     """Run the rewards, for a rollout that must see them to decide. The trainer does not score such rollouts again."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """What stages keep from step to step, each under its own name. Saved in checkpoints, so it must survive JSON."""
 
 
 class Sampler(Protocol):
-    """Which prompts, how many completions each."""
+    """Which prompts, how many completions each.
+
+    A sampler may have a method `survey(step) -> Plan` as well: prompts that the policy completes before `step` is
+    planned, scored and handed to `observe`, for the sampler alone; nobody learns from them.
+    """
 
     def plan(self, step: int, *, request: int = 0) -> Plan:
         """A pure function of (seed, step, request, state). `request` > 0 asks for other prompts for the same step."""
@@ -111,6 +117,9 @@ class Policy(Protocol):
     provides: ClassVar[frozenset[str]]
     """Signals that `logp` can compute along the way, such as `entropy`."""
 
+    compares: ClassVar[frozenset[str]]
+    """Signals that need all rows of a group at once, for advantage stages; `compare` computes them."""
+
     sampling: ClassVar[type]
     """A keyword-only dataclass with the settings of `generate`, which the config's `sampling` section sets. Its method
     `at_temperature(t)` is the same with more or less chance; 0 is none."""
@@ -160,6 +169,10 @@ class Policy(Protocol):
 
     def logp(self, rows: Rollouts, *, signals: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
         """Differentiable log-probs of the actions, f32[n, T], 0 where there is none, and the signals asked for."""
+        ...
+
+    def compare(self, rollouts: Rollouts, *, signals: Sequence[str], budget: int) -> dict[str, Tensor]:
+        """Signals of `compares`, f32[N, T], without gradient; at most `budget` tokens at a time."""
         ...
 
     def reference_logp(self, rows: Rollouts) -> Tensor:

@@ -26,6 +26,7 @@ from mmrl.recipe import Recipe, Term
 from mmrl.records import MicroBatch, Rollouts, Sample
 from mmrl.report import Clock, Report, describe
 from mmrl.runs.run import Run
+from mmrl.schedules import Schedule
 from mmrl.stages import Context, Policy, Sampler
 
 
@@ -34,14 +35,16 @@ def train(
 ) -> None:
     """One step: draw prompts, make completions, score them, turn scores into advantages, learn."""
     config = recipe.config
-    sampler = recipe.make_sampler(list(samples))
+    sampler = recipe.make_sampler(samples)
     optimizer = make_optimizer(policy, config.optimizer)
     average = MovingAverage(policy, optimizer, config.optimizer)
-    metrics = run.restore(policy, optimizer, average, sampler)
+    memory: dict[str, Any] = {}
+    metrics = run.restore(policy, optimizer, average, sampler, memory)
     for step in range(run.first_step, config.steps):
         clock = Clock()
-        context = make_context(step, policy, recipe, sampler, samples, metrics)
+        context = make_context(step, policy, recipe, sampler, samples, metrics, memory)
         with clock("plan"):
+            survey(sampler, samples, recipe, context)
             chosen, sizes = draw(sampler, samples, step)
         with clock("rollout"):
             rollouts = recipe.rollout.at(step, config.steps, metrics)(policy, chosen, sizes, context)
@@ -62,7 +65,7 @@ def train(
                 result = evaluate(policy, recipe.rewards, held_out, config.evaluate, recipe.sampling, seed=config.seed)
             run.evaluated(step, result)
         if run.due(step, config.checkpoint.every) or step + 1 == config.steps:
-            run.checkpoint(step, policy, optimizer, average, sampler, metrics, keep=config.checkpoint.keep)
+            run.checkpoint(step, policy, optimizer, average, sampler, metrics, memory, keep=config.checkpoint.keep)
 
 
 def draw(
@@ -72,6 +75,16 @@ def draw(
     return [samples[sample_id] for sample_id, _ in plan], [size for _, size in plan]
 
 
+def survey(sampler: Sampler, samples: Mapping[str, Sample], recipe: Recipe, context: Context) -> None:
+    """Scored completions for the sampler alone, if it asks for some; as many prompts at a time as a step has."""
+    asked = sampler.survey(context.step) if hasattr(sampler, "survey") else []
+    for first in range(0, len(asked), recipe.config.prompts_per_step):
+        part = asked[first : first + recipe.config.prompts_per_step]
+        rollouts = context.generate([samples[sample_id] for sample_id, _ in part], [size for _, size in part])
+        context.score(rollouts)
+        sampler.observe(context.step, rollouts)
+
+
 def make_context(
     step: int,
     policy: Policy,
@@ -79,6 +92,7 @@ def make_context(
     sampler: Sampler,
     samples: Mapping[str, Sample],
     metrics: Mapping[str, float],
+    memory: dict[str, Any] | None = None,
 ) -> Context:
     seed, total = recipe.config.seed, recipe.config.steps
     how: Any = recipe.sampling.at(step, total, metrics)
@@ -103,7 +117,8 @@ def make_context(
         metrics=metrics,
         generate=generate,
         draw=lambda request: draw(sampler, samples, step, request),
-        score=lambda rollouts: recipe.rewards.score(rollouts, step=step, total=total),
+        score=lambda rollouts: recipe.score(rollouts, step),
+        memory={} if memory is None else memory,
     )
 
 
@@ -115,6 +130,8 @@ def credit(policy: Policy, recipe: Recipe, rollouts: Rollouts, context: Context)
     old_early = bool(early & {"logp_old", *policy.provides})
     if old_early:
         fill_logp_old(policy, rollouts, sorted(early & policy.provides), budget=budget)
+    if compared := sorted(early & policy.compares):
+        rollouts.signals |= policy.compare(rollouts, signals=compared, budget=budget)
     if "logp_ref" in early:
         fill_logp_ref(policy, rollouts, budget=budget)
     advantage = spread(rollouts.reward, rollouts)
@@ -181,7 +198,9 @@ def accumulate(policy: Policy, batch: Rollouts, recipe: Recipe, context: Context
     terms = [(term, term.stage.at(*where), term.coefficient(*where)) for term in recipe.terms]
     shares: dict[int, Tensor] = {}
     micro_batches = policy.micro_batches(batch, budget=recipe.config.micro_batch_tokens)
-    for index, (term, stage, _) in enumerate(terms):
+    for index, (term, stage, coefficient) in enumerate(terms):
+        if isinstance(term.coef, Schedule):
+            report.coefficient(term.stage.name, coefficient)
         if term.is_group_loss:
             shares[index] = group_coefficients(policy, stage, batch, micro_batches)
         else:

@@ -140,12 +140,13 @@ class Rewards:
         return middle
 
     def metrics(self, rollouts: Rollouts) -> dict[str, float]:
-        """Of scored rollouts: `score/<name>`, the mean over rows that have one (absent without any), and
-        `failed/<name>`, the number of failed rows.
+        """Of scored rollouts: `score/<name>`, the mean over the policy's own rows that have one (absent without any),
+        and `failed/<name>`, the number of failed rows, whoever made them.
         """
         metrics: dict[str, float] = {}
+        own = rollouts.own
         for entry in self.entries:
-            mean = rollouts.scores[entry.name].nanmean().item()
+            mean = rollouts.scores[entry.name][own].nanmean().item()
             if not math.isnan(mean):
                 metrics[f"score/{entry.name}"] = mean
             failed = sum("error" in notes.get(entry.name, {}) for notes in rollouts.notes)

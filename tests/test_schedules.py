@@ -41,12 +41,19 @@ def test_shapes_at_their_middle():
     assert middle == pytest.approx({"linear": 2.5, "cosine": 2.5, "exponential": 2.0})
 
 
-def test_golden_beta_of_grpo_d_falls_over_the_first_30_percent(golden):
-    """The first part of a piecewise schedule: middle to minimum, then constant."""
-    inputs, expected = (golden["grpo_d_beta_schedule"][key] for key in ("inputs", "expected"))
-    middle = (inputs["bmin"] + inputs["bmax"]) / 2
-    falling = shape("linear", start=middle, end=inputs["bmin"], until=inputs["warm_frac"])
-    assert [falling(step, inputs["total"], {}) for step in inputs["steps"][:3]] == pytest.approx(expected["beta"][:3])
+@given(shares=st.lists(st.floats(0, 1), min_size=2, max_size=5, unique=True), total=st.integers(1, 50))
+def test_piecewise_meets_its_points_and_stays_between_its_neighbours(shares, total):
+    points = [[share, float(i % 2)] for i, share in enumerate(sorted(shares))]
+    curve = as_schedule({"schedule": "piecewise", "points": points}, where="x")
+    assert all(0 <= curve(step, total, {}) <= 1 for step in range(2 * total))
+    assert curve(0, total, {}) == (0.0 if points[0][0] > 0 else points[0][1]) and curve(9 * total, total, {}) == points[-1][1]
+
+
+def test_adaptive_is_held_between_two_changes_per_step_and_starts_where_it_is_told():
+    curve = as_schedule({"schedule": "adaptive", "start": 0.1, "target": 2.0, "gain": 0.5, "term": "my_kl"}, where="x")
+    assert curve(0, 9, {}) == 0.1
+    later = [curve(3, 9, {"coef/my_kl": 1.0, "loss/my_kl": loss}) for loss in (0.0, 1.8, 2.0, 2.2, 50.0)]
+    assert later == pytest.approx([0.9, 0.95, 1.0, 1.05, 1.1])
 
 
 def test_a_run_of_one_step_is_defined():
@@ -83,10 +90,15 @@ def test_a_schedule_of_your_own_sees_step_total_and_metrics(tmp_path):
     ("value", "message"),
     [
         ({"schedule": "linaer", "start": 1, "end": 0}, "Did you mean linear"),
-        ({"schedule": "linear", "start": 1}, "takes start, end"),
-        ({"schedule": "linear", "start": 1, "end": 0, "unitl": 0.5}, "takes start, end"),
-        ({"schedule": "linear", "start": 1, "end": "soon"}, "are numbers"),
-        ({"schedule": "linear", "start": 1, "end": None}, "are numbers"),
+        ({"schedule": "linear", "start": 1}, "`linear` needs end"),
+        ({"schedule": "linear", "start": 1, "end": 0, "unitl": 0.5}, "Did you mean until"),
+        ({"schedule": "linear", "start": 1, "end": "soon"}, "valid number"),
+        ({"schedule": "linear", "start": 1, "end": None}, "valid number"),
+        ({"schedule": "piecewise", "points": [[0, 1]]}, "two or more"),
+        ({"schedule": "piecewise", "points": [[0.3, 1], [0, 2]]}, "rising"),
+        ({"schedule": "piecewise", "points": [[0, 1], [1.5, 2]]}, "within 0 to 1"),
+        ({"schedule": "piecewise", "points": [[0, "a"], [1, 2]]}, "points"),
+        ({"schedule": "adaptive", "start": 0, "target": 1}, "positive"),
         ({"schedule": "cosine", "start": 1, "end": 0, "until": 1.5}, "share of the run"),
         ({"schedule": "cosine", "start": 1, "end": 0, "until": 0}, "share of the run"),
         ({"schedule": "exponential", "start": 1, "end": 0}, "positive start and end"),

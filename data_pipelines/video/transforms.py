@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from mmrl.plugins import ConfigError
 
 if TYPE_CHECKING:
     from numpy import ndarray
+
+    from data_pipelines.media import LoadedMedia
 
 _NEGATED = {
     "did": "didn't", "does": "doesn't", "do": "don't", "is": "isn't", "are": "aren't", "was": "wasn't",
@@ -186,8 +189,21 @@ def frame_noise(row: Row, *, rng: Random, out: Path, std: float = 25.0) -> Row |
 
 
 def noisy(pixels: ndarray, *, std: float, seed: int) -> Any:
-    """uint8[..., height, width, 3] with Gaussian noise of that standard deviation, 0 to 255, and clipped."""
+    """Pixel values 0 to 255, of any shape, with Gaussian noise of that standard deviation, and clipped: uint8."""
     import numpy as np
 
     noise = np.random.default_rng(seed).normal(0.0, std, pixels.shape).astype("float32")
     return np.clip(np.rint(pixels + noise), 0, 255).astype("uint8")
+
+
+def with_noise(loaded: LoadedMedia, *, std: float, seed: int) -> LoadedMedia:
+    """The frames a model is about to see with `noisy`'s noise, or the pictures where there is no video."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    if loaded.videos:
+        frames = [noisy(video.numpy(), std=std, seed=seed + i) for i, video in enumerate(loaded.videos)]
+        return replace(loaded, videos=[torch.from_numpy(video).float() for video in frames])
+    pictures = [noisy(np.asarray(image), std=std, seed=seed + i) for i, image in enumerate(loaded.images)]
+    return replace(loaded, images=[Image.fromarray(picture) for picture in pictures])

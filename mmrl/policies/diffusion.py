@@ -103,6 +103,7 @@ class DiffusionPolicy:
     provides: ClassVar[frozenset[str]] = frozenset(
         {"mean_shift", "step_std", "step_size", "velocity_mse", "gaussian_kl"}
     )
+    compares: ClassVar[frozenset[str]] = frozenset()
     sampling: ClassVar[type] = Denoising
     makes: ClassVar[Literal["text", "image", "video"]] = "image"
 
@@ -278,6 +279,11 @@ class DiffusionPolicy:
             found["velocity_mse"] = average((output.float() - other.float()).square())
             found["gaussian_kl"] = average((mean - gauss(other)[0]).square()) / (2 * std**2)
         return {name: found[name] for name in ("logp", *signals)}
+
+    def compare(self, rollouts: Rollouts, *, signals: Sequence[str], budget: int) -> dict[str, Tensor]:
+        """Nothing: `compares` is empty."""
+        assert not signals, signals
+        return {}
 
     @torch.no_grad()
     def reference_logp(self, rows: Rollouts) -> Tensor:

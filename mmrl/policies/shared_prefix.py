@@ -177,6 +177,20 @@ class SharedPrefix:
         logits = self.model.lm_head(hidden).float() / temperature
         return logits.index_fill(1, self.forbidden.to(logits.device), float("-inf"))
 
+    def allowed_log_probs(self, hidden: Tensor, temperature: float) -> Tensor:
+        """f32[M, K], log-probs of the K tokens that can be drawn, in order."""
+        logits = self.action_logits(hidden, temperature)
+        allowed = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
+        allowed[self.forbidden.to(logits.device)] = False
+        return logits[:, allowed].log_softmax(-1)
+
+    def predicting(self, prompts: Sequence[Prompt], completions: Sequence[Sequence[Tensor]]) -> Tensor:
+        """[M, D], the hidden states that predict the M completion tokens, in row order."""
+        packed = pack(prompts, completions).to(self.device)
+        mask = visible(packed.columns, packed.columns)
+        hidden = self.hidden(packed.ids, packed.positions, mask, gather_media(prompts, self.device))
+        return hidden.flatten(0, 1)[packed.predictor]
+
     def logp(
         self,
         prompts: Sequence[Prompt],
@@ -186,10 +200,7 @@ class SharedPrefix:
         entropy: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Log-prob, and on request entropy, of the M completion tokens in row order: f32[M] each, differentiable."""
-        packed = pack(prompts, completions).to(self.device)
-        mask = visible(packed.columns, packed.columns)
-        hidden = self.hidden(packed.ids, packed.positions, mask, gather_media(prompts, self.device))
-        hidden = hidden.flatten(0, 1)[packed.predictor]
+        hidden = self.predicting(prompts, completions)
         tokens = torch.cat([token for rows in completions for token in rows]).to(self.device)
 
         def head(hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:

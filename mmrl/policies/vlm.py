@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from data_pipelines.media import Budget, load, with_outcomes
+from data_pipelines.video.transforms import with_noise
 from mmrl.config import ModelConfig
 from mmrl.plugins import ConfigError
+from mmrl.policies.divergence import divergence
 from mmrl.policies.pretrained import (
     add_lora,
     forbidden_tokens,
@@ -40,6 +42,7 @@ class VLMPolicy:
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"entropy"})
+    compares: ClassVar[frozenset[str]] = frozenset({"intra_group_divergence"})
     sampling: ClassVar[type] = Sampling
     makes: ClassVar[Literal["text", "image", "video"]] = "text"
 
@@ -69,11 +72,14 @@ class VLMPolicy:
     def encode(self, sample: Sample, *, whole_chat: bool = False) -> tuple[Sample, Prompt]:
         """The sample with what the model sees of its media, and its prompt. Refuses what is over budget.
 
-        `whole_chat` keeps a final assistant turn, which is otherwise left for the model to write.
+        `whole_chat` keeps a final assistant turn, which is otherwise left for the model to write. The frames of a
+        sample with `meta.frame_noise`, {std, seed}, are seen through noise.
         """
         messages = list(sample.messages) if whole_chat else prompt_messages(sample)
         vision = self.processor.image_processor
         loaded = load(messages, self.budget, patch_size=int(vision.patch_size))
+        if noise := sample.meta.get("frame_noise"):
+            loaded = with_noise(loaded, **noise)
         if hasattr(self.processor.video_processor, "cap_pixels_per_frame"):  # unsaid, it warns; nothing is resized
             loaded.video_kwargs["cap_pixels_per_frame"] = False
         text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=not whole_chat)
@@ -187,7 +193,8 @@ class VLMPolicy:
 
     def tokens_of(self, text: str) -> Tensor:
         """int64[n], a completion's tokens with the end-of-turn token, for completions that come from elsewhere."""
-        ids = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        # A special token's name in a text is text: vision tokens have no log-prob in a completion.
+        ids = self.processor.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return torch.tensor([*ids, int(self.engine.stops[0])])
 
     def logp(self, rows: Rollouts, *, signals: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
@@ -195,6 +202,32 @@ class VLMPolicy:
         with mixed_precision(self.device, self.settings):
             logp, entropy = self._score(self.engine, rows, entropy="entropy" in signals)
         return logp, {} if entropy is None else {"entropy": entropy}
+
+    @torch.no_grad()
+    def compare(self, rollouts: Rollouts, *, signals: Sequence[str], budget: int) -> dict[str, Tensor]:
+        """`intra_group_divergence`, f32[N, T]: how much the next-token distributions of a group's rows differ at each
+        position (`divergence.py`), the same for all of its rows, 0 beyond the longest."""
+        assert set(signals) <= self.compares, signals
+        result = torch.zeros(rollouts.mask.shape)
+        for g in range(len(rollouts.samples)):
+            rows = rollouts.rows_of(g)
+            group = rollouts.select(rows)
+            longest = int(group.length.max())
+            hidden = None  # [G, longest, D], put together from parts of the group that fit the budget
+            for part in self.micro_batches(group, budget=budget):
+                some = group.part(part)
+                with mixed_precision(self.device, self.settings):
+                    states = self.engine.predicting(some.prompts, completions_of(some))
+                if hidden is None:
+                    hidden = states.new_zeros(len(rows), longest, states.shape[-1])
+                places = torch.zeros(len(rows), longest, dtype=torch.bool)
+                places[part.rows] = some.made[:, :longest]
+                hidden[places.to(hidden.device)] = states
+            assert hidden is not None
+            with mixed_precision(self.device, self.settings):
+                found = divergence(self.engine, hidden, group.length, temperature=group.temperature)
+            result[rows, :longest] = found.cpu()
+        return {"intra_group_divergence": result}
 
     @torch.no_grad()
     def reference_logp(self, rows: Rollouts) -> Tensor:
@@ -282,10 +315,9 @@ class VLMPolicy:
             self.model.train(was_training)
 
     def _score(self, engine: SharedPrefix, rows: Rollouts, *, entropy: bool = False) -> tuple[Tensor, Tensor | None]:
-        completions: list[list[Tensor]] = [[] for _ in rows.prompts]
-        for p, tokens, n in zip(rows.prompt.tolist(), rows.actions, rows.length.tolist(), strict=True):
-            completions[p].append(tokens[:n])
-        flat, flat_entropy = engine.logp(rows.prompts, completions, temperature=rows.temperature, entropy=entropy)
+        flat, flat_entropy = engine.logp(
+            rows.prompts, completions_of(rows), temperature=rows.temperature, entropy=entropy
+        )
         made = rows.made.to(flat.device)
 
         def spread(values: Tensor) -> Tensor:
@@ -304,6 +336,14 @@ class VLMPolicy:
                 widest = len(prompt) + size * how.max_new_tokens
             parts[-1].append(i)
         return parts
+
+
+def completions_of(rows: Rollouts) -> list[list[Tensor]]:
+    """Per prompt, the tokens of its completions."""
+    completions: list[list[Tensor]] = [[] for _ in rows.prompts]
+    for p, tokens, n in zip(rows.prompt.tolist(), rows.actions, rows.length.tolist(), strict=True):
+        completions[p].append(tokens[:n])
+    return completions
 
 
 def prompt_messages(sample: Sample) -> list[dict[str, Any]]:

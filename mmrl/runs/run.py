@@ -48,7 +48,12 @@ class Run:
         return self.writer.folder
 
     def restore(
-        self, policy: Policy, optimizer: Optimizer, average: MovingAverage, sampler: Sampler
+        self,
+        policy: Policy,
+        optimizer: Optimizer,
+        average: MovingAverage,
+        sampler: Sampler,
+        memory: dict[str, Any],
     ) -> dict[str, float]:
         """Put the checkpoint's state into the parts, bit for bit; returns the metrics of its step."""
         if self._checkpoint is None:
@@ -58,6 +63,7 @@ class Run:
         average.restore(policy, load_trained(self._checkpoint), state.get("average_updates", 0))
         load_optimizer(self._checkpoint, optimizer)
         sampler.load_state_dict(state["sampler"])
+        memory.update(state.get("memory", {}))
         return dict(state["metrics"])
 
     def record(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> None:
@@ -82,6 +88,7 @@ class Run:
         average: MovingAverage,
         sampler: Sampler,
         metrics: Mapping[str, Any],
+        memory: Mapping[str, Any],
         *,
         keep: int,
     ) -> None:
@@ -91,7 +98,12 @@ class Run:
             with average.applied():
                 policy.save(folder)
 
-        state = {"sampler": sampler.state_dict(), "metrics": dict(metrics), "average_updates": average.updates}
+        state = {
+            "sampler": sampler.state_dict(),
+            "memory": dict(memory),
+            "metrics": dict(metrics),
+            "average_updates": average.updates,
+        }
         path = save_checkpoint(
             self.folder,
             step,

@@ -39,7 +39,7 @@ def resolve(name: str, *changes: str) -> Recipe:
     file = FOLDER / f"{name}.yaml"
     kind = VideoDiffusionPolicy if name in VIDEO else DiffusionPolicy
     recipe = make_recipe(load_config(file, changes), kind, where=str(file))
-    recipe.check_signals(kind.provides, where=str(file))
+    recipe.check_signals(kind, where=str(file))
     return recipe
 
 
@@ -77,4 +77,4 @@ def test_a_policy_without_steps_is_refused():
 
     recipe = resolve("flow_grpo_sd3")
     with pytest.raises(ConfigError, match="`gaussian_kl` needs gaussian_kl, step_size"):
-        recipe.check_signals(VLMPolicy.provides, where="my.yaml")
+        recipe.check_signals(VLMPolicy, where="my.yaml")
