@@ -121,6 +121,62 @@ def traces(
     report(progress, out, strict=strict)
 
 
+@app.command(name="select")
+def select(
+    data: Data,
+    config: Annotated[str, typer.Option(help="Recipe whose model, budget, sampling and rewards to use.")],
+    out: Out,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value of the recipe, for example sampling.temperature=1.0")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Instead of the recipe's.", show_default=False)] = None,
+    completions: Annotated[int, typer.Option(help="Per row.", min=2)] = 8,
+    spread: Annotated[float, typer.Option(help="Least standard deviation of a row that is kept.")] = 0.05,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="A reward of the recipe; repeat for more. Default: all.", show_default=False),
+    ] = None,
+    strict: Strict = False,
+) -> None:
+    """Keep the rows on which a model's own completions differ in reward (Temporal-R1)."""
+    from mmrl.methods.temporal_r1 import select as run
+
+    with counting("selecting") as tick:
+        progress = run(
+            data, out, config_file=config, model=model, overrides=overrides or [], tick=tick,
+            completions=completions, spread=spread, metrics=metric or [],
+        )  # fmt: skip
+    report(progress, out, strict=strict)
+
+
+@app.command(name="reject")
+def reject(
+    data: Data,
+    config: Annotated[str, typer.Option(help="Recipe whose model, budget, sampling and rewards to use.")],
+    out: Out,
+    wrong: Annotated[Path, typer.Option(help="File for the rows without a right completion.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value of the recipe, for example sampling.temperature=0.7")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Instead of the recipe's.", show_default=False)] = None,
+    completions: Annotated[int, typer.Option(help="Per row; the first right one is taken.", min=1)] = 1,
+    metric: Annotated[
+        str | None, typer.Option(help="The reward that says what is right. Default: the sum.", show_default=False)
+    ] = None,
+    at_least: Annotated[float, typer.Option(help="Its value from which on a completion is right.")] = 1.0,
+    strict: Strict = False,
+) -> None:
+    """Rejection sampling: a model's own right completions as chats for `mmrl sft` (UnifiedReward-Think)."""
+    from mmrl.methods.unified_reward_think import reject as run
+
+    with counting("completing") as tick:
+        progress = run(
+            data, out, wrong, config_file=config, model=model, overrides=overrides or [], tick=tick,
+            completions=completions, metric=metric, at_least=at_least,
+        )  # fmt: skip
+    report(progress, out, strict=strict)
+
+
 @app.command(name="check")
 def check(
     data: Data,

@@ -43,7 +43,10 @@ READERS: dict[str, str] = {
     "star": "data_pipelines.video.questions:read_star",
     "seed-bench-r1": "data_pipelines.video.mixtures:read_seed_bench_r1",
     "video-r1": "data_pipelines.video.mixtures:read_video_r1",
+    "preferences": "data_pipelines.preferences:read_preferences",
+    "hops": "data_pipelines.hops:read_hops",
     "hrvqa": "data_pipelines.uav.hrvqa:read_hrvqa",
+    "vlaa": "data_pipelines.vlaa:read_vlaa",
     "visdrone": "data_pipelines.uav.visdrone:read_visdrone",
     "dota": "data_pipelines.uav.dota:read_dota",
 }
@@ -51,6 +54,7 @@ READERS: dict[str, str] = {
 
 TRANSFORMS: dict[str, str] = {
     "drop-thoughts": "data_pipelines.gui.thoughts:drop_thoughts",
+    "name-modes": "data_pipelines.gui.thoughts:name_modes",
     "invert-questions": "data_pipelines.video.transforms:invert_questions",
     "shuffle-letters": "data_pipelines.video.transforms:shuffle_letters",
     "frame-noise": "data_pipelines.video.transforms:frame_noise",

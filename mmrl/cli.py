@@ -305,15 +305,21 @@ def rewards_serve(
 
 @methods.command(name="list")
 def methods_list() -> None:
-    """Recipes of methods, and the stages a recipe can name."""
+    """Methods with their papers and files, and the stages a recipe can name."""
     from mmrl import registry
+    from mmrl.catalogue import listing
 
-    table = Table("recipe", "what", title="methods", title_justify="left")
-    for file in sorted(Path("configs/methods").glob("*.yaml")):
-        table.add_row(str(file), file.read_text().split("\n")[0].lstrip("# "))
-    console.print(table)
+    console.print(listing())
     for kind in ("samplers", "rollouts", "advantages", "losses"):
         print_plugins(kind, getattr(registry, kind.upper()))
+
+
+@methods.command(name="show")
+def methods_show(name: Annotated[str, typer.Argument(help="As `mmrl methods list` has it.")]) -> None:
+    """What one method is composed of."""
+    from mmrl.catalogue import detail
+
+    console.print(detail(name))
 
 
 def print_plugins(title: str, names: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ A new method adds its pieces here. Rewards have their own, in `rewards/registry.
 SAMPLERS = {
     "shuffled": "mmrl.samplers:Shuffled",
     "variance_aware": "mmrl.methods.variance_sampling:VarianceAware",
+    "curriculum": "mmrl.methods.craft_gui:Curriculum",
 }
 
 ROLLOUTS = {
@@ -14,6 +15,7 @@ ROLLOUTS = {
     "ground_truth": "mmrl.methods.tempsamp:ground_truth",
     "votes": "mmrl.methods.ttrv:votes",
     "success_replay": "mmrl.methods.arpo:success_replay",
+    "with_and_without": "mmrl.methods.geometryzero:with_and_without",
     "difficulty_aware": "mmrl.methods.deepvideo_r1:difficulty_aware",
 }
 
@@ -40,6 +42,8 @@ ADVANTAGES = {
     "format_off_policy": "mmrl.methods.tempsamp:format_off_policy",
     "token_weights": "mmrl.methods.tw_grpo:token_weights",
     "skip_ratio": "mmrl.methods.ton:skip_ratio",
+    "implicit_format": "mmrl.methods.vlaa_thinker:implicit_format",
+    "contrastive_mask": "mmrl.methods.geometryzero:contrastive_mask",
 }
 
 LOSSES = {

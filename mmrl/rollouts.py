@@ -60,9 +60,7 @@ def mixed_groups(rollouts: Rollouts, metric: str | None = None) -> list[int]:
     return mixed
 
 
-def add_rows(
-    rollouts: Rollouts, policy: Policy, texts: Mapping[int, str | Sequence[int]], *, origin: str
-) -> Rollouts:
+def add_rows(rollouts: Rollouts, policy: Policy, texts: Mapping[int, str | Sequence[int]], *, origin: str) -> Rollouts:
     """One more row at the end of each group in `texts` (group -> completion): what the policy did not write.
 
     A completion is a text, or tokens with the end-of-turn among them if it ended. The row belongs to the prompt of the

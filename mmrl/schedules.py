@@ -14,7 +14,6 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 SHAPES: dict[str, Callable[[float, float, float], float]] = {
@@ -84,7 +83,7 @@ def adaptive(*, start: float, target: float, term: str = "kl", gain: float = 0.0
 
 
 BUILT: dict[str, Callable[..., Schedule]] = {
-    **{name: partial(shape, name) for name in SHAPES},
+    **dict.fromkeys(SHAPES, shape),
     "piecewise": piecewise,
     "adaptive": adaptive,
 }
@@ -99,8 +98,9 @@ def as_schedule(value: Any, *, where: str) -> Schedule | None:
     name = str(value["schedule"])
     settings = {key: setting for key, setting in value.items() if key != "schedule"}
     if name in BUILT:
+        positional = (name,) if name in SHAPES else ()
         try:
-            return BUILT[name](**check_settings(BUILT[name], settings, name=name, where=where))
+            return BUILT[name](*positional, **check_settings(BUILT[name], settings, name=name, where=where))
         except ConfigError:
             raise
         except ValueError as error:

@@ -13,5 +13,8 @@ export PATH="$PWD/.venv/bin:$PATH"
 
 [ -f data/android_control/train.jsonl ] ||
   mmrl data convert android-control "$steps" "media=$images" --out data/android_control/train.jsonl
-[ -f data/android_control/arpo.jsonl ] || SELECT_HERE
+# Steps that are always right are left out as well: they teach nothing, and the paper keeps them.
+[ -f data/android_control/arpo.jsonl ] || [[ " $* " == *" --dry-run "* ]] ||
+  mmrl data select data/android_control/train.jsonl --config configs/papers/arpo_android_control.yaml \
+    --completions 8 --metric done --out data/android_control/arpo.jsonl data.train=data/android_control/train.jsonl
 mmrl train configs/papers/arpo_android_control.yaml "$@"

@@ -20,8 +20,14 @@ from mmrl.sft import sft
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "configs/demo/gui.yaml"
 METHODS = sorted((ROOT / "configs/methods").glob("*.yaml"))
-FITTED = {"ttrv": ["rewards.0.answer=number"]}
-"""What a recipe needs on the screens of the demo, where answers are points: votes are read as their last number."""
+FITTED = {
+    "ttrv": ["rewards.0.answer=number"],
+    "vlaa_thinker": ["advantages=[group_relative]"],
+    "craft_gui": ["sampler.key=elements", "sampler.bounds=[3]", "sampler.starts=[1]"],
+    "geometryzero": ["rollout.told=click", "rollout.forbidden=the", "rewards=[point_distance]"],
+}
+"""What a recipe needs on the screens of the demo, where answers are points: votes are read as their last number, none
+has an answer tag, and a screen is as hard as it has elements."""
 QUIET = Console(quiet=True)
 
 

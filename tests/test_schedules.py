@@ -46,7 +46,7 @@ def test_piecewise_meets_its_points_and_stays_between_its_neighbours(shares, tot
     points = [[share, float(i % 2)] for i, share in enumerate(sorted(shares))]
     curve = as_schedule({"schedule": "piecewise", "points": points}, where="x")
     assert all(0 <= curve(step, total, {}) <= 1 for step in range(2 * total))
-    assert curve(0, total, {}) == (0.0 if points[0][0] > 0 else points[0][1]) and curve(9 * total, total, {}) == points[-1][1]
+    assert curve(0, total, {}) == 0 and curve(9 * total, total, {}) == points[-1][1]
 
 
 def test_adaptive_is_held_between_two_changes_per_step_and_starts_where_it_is_told():

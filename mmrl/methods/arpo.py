@@ -41,7 +41,7 @@ def success_replay(
 
     A group has failed when the mean of `metric` (a reward's name; default the only one) is under `mean_below` and its
     population standard deviation under `std_below`. Its first row then goes, and a random one of the prompt's up to
-    `size` latest completions with a metric above `success` joins (origin `replay`), if there is any. Successes of a step
+    `size` latest completions with a metric above `success` joins (origin `replay`), if there is any. A step's successes
     are stored after its replays. Signal `success_stored`: share of the step's prompts that had one in store.
     """
     if size < 1:

@@ -34,7 +34,8 @@ class Curriculum:
         hard: Literal["high", "low"] = "high",
         keep_easier: bool = False,
     ) -> None:
-        """`key` of `meta` holds a sample's difficulty, a number; `hard: low` for a share of right answers, say.
+        """`key` of `meta` holds a sample's difficulty: a number, or a list, which counts by its length. A dot leads
+        further in; `hard: low` is for numbers that fall: `selection.mean`, which `mmrl data select` writes.
 
         The first stage begins at step 0, the others at the steps `starts`. A sample belongs to the first stage whose
         bound it does not exceed (for `hard: low`: does not fall below), to the last if it is beyond all `bounds`;
@@ -83,11 +84,14 @@ class Curriculum:
 
 def number(sample: Sample, key: str) -> float:
     """The sample's difficulty. ConfigError where there is none."""
-    value = sample.meta.get(key)
+    value: Any = sample.meta
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    value = len(value) if isinstance(value, list) else value
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-        numbers = [name for name, other in sample.meta.items() if isinstance(other, int | float)]
+        numbers = [name for name, other in sample.meta.items() if isinstance(other, int | float | list)]
         raise ConfigError(
-            f"{sample.where or sample.id}: sampler.key = {key}: meta.{key} is {value!r}, not a number.\n"
-            f"  (Numbers in its meta: {', '.join(numbers) or 'none'}.)"
+            f"{sample.where or sample.id}: sampler.key = {key}: meta.{key} is {value!r}, neither a number nor a list.\n"
+            f"  (There are: {', '.join(numbers) or 'none'}.)"
         )
     return float(value)

@@ -19,7 +19,6 @@ from torch import Tensor
 from mmrl.advantages import group_mean, per_row
 from mmrl.gold import gold_kind, gold_text
 from mmrl.plugins import ConfigError, needs
-from mmrl.policies.vlm import prompt_messages
 from mmrl.randomness import derive
 from mmrl.records import Rollouts, Sample, concatenate
 from mmrl.stages import Context, Policy
@@ -74,8 +73,8 @@ def difficulty_aware(
     chunks: int = 4,
     noise: float = 25.0,
 ) -> Rollouts:
-    """Groups whose mean reward is more than `margin` off that of the last `window` groups are completed once more.
-    These are of earlier steps, as their prompts were without any change.
+    """Groups whose mean reward is more than `margin` off that of the last `window` groups of earlier steps (before any
+    change) are completed once more.
 
     Delta = window's mean - group's mean (Eq. 9). Hard, Delta > margin: the prompt gets the first round(Delta) + 1 of
     `chunks` parts of the best of `traces` thoughts that the policy wrote when told the answer (origin `hint`). Easy,
@@ -89,6 +88,7 @@ def difficulty_aware(
     rollouts = context.generate(samples, sizes)
     context.score(rollouts)
     assert rollouts.reward is not None
+    samples = rollouts.samples  # with the sizes that the model saw
     first = [rollouts.rows_of(group)[0] for group in range(len(samples))]
     means = group_mean(rollouts.reward, rollouts.group)[first]
     recent: list[float] = context.memory.setdefault("difficulty_aware", [])
@@ -105,12 +105,11 @@ def difficulty_aware(
                 seed = derive(context.seed, "frame noise", context.step, group)
                 amount = {"std": noise * (1 - delta[group]), "seed": seed}
                 changed[group] = replace(sample, meta=sample.meta | {"frame_noise": amount})
-    noised = [group for group, sample in changed.items() if "frame_noise" in sample.meta]
+    noised = [group for group, sample in changed.items() if sample.messages == samples[group].messages]
     if changed:
         again = context.generate(list(changed.values()), [sizes[group] for group in changed])
         context.score(again)
-        names = ["noise" if group in noised else "hint" for group in changed]
-        again.origin = [names[place] for place in again.group.tolist()]
+        again.origin = ["noise" if list(changed)[place] in noised else "hint" for place in again.group.tolist()]
         place = {group: len(samples) + i for i, group in enumerate(changed)}
         rollouts = concatenate([rollouts, again]).select_groups([place.get(g, g) for g in range(len(samples))])
     recent += [mean for mean in means.tolist() if not isnan(mean)]
@@ -144,7 +143,7 @@ def beginning(thought: str, level: int, chunks: int) -> str:
 
 def told(sample: Sample, text: str) -> Sample:
     """The sample with a further line at the end of its question."""
-    *before, last = prompt_messages(sample)
+    *before, last = sample.unlabelled().messages
     content = last["content"]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
     return replace(sample, messages=(*before, {**last, "content": [*parts, {"type": "text", "text": f"\n{text}"}]}))

@@ -354,5 +354,13 @@ def prompt_messages(sample: Sample) -> list[dict[str, Any]]:
     return messages
 
 
+def with_request(sample: Sample, text: str) -> Sample:
+    """The sample with one more text at the end of its last message, on a line of its own."""
+    *before, last = prompt_messages(sample)
+    content = last["content"]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    return replace(sample, messages=(*before, {**last, "content": [*parts, {"type": "text", "text": f"\n{text}"}]}))
+
+
 def text_positions(length: int) -> Tensor:
     return torch.arange(length).expand(3, -1)

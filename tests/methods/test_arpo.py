@@ -27,7 +27,8 @@ def play(policies, context, make_rollouts):
 
     def run(scores, stored, **settings):
         def generate(samples, sizes):
-            return make_rollouts([0.0] * len(scores), [0] * len(scores), signals={"truncated": torch.zeros(len(scores))})
+            count = len(scores)
+            return make_rollouts([0.0] * count, [0] * count, signals={"truncated": torch.zeros(count)})
 
         def score(rollouts):
             values = [1.0 if origin == "replay" else scores[int(a[0]) - 1] for a, origin in played(rollouts)]
@@ -102,4 +103,5 @@ def test_a_resumed_run_remembers_its_successes(tmp_path):
     last = latest_checkpoint(run).name
     states = [read_state(folder / "checkpoints" / last)["memory"] for folder in (run, again)]
     assert states[0] == states[1] and states[0]["success_replay"]
-    assert [row["completion"] for row in read_rollouts(again, 3)] == [row["completion"] for row in read_rollouts(run, 3)]
+    last_rows = [[row["completion"] for row in read_rollouts(folder, 3)] for folder in (run, again)]
+    assert last_rows[0] == last_rows[1]
