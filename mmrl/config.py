@@ -58,9 +58,9 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    train: str
-    """A JSON Lines file; its format is in docs/data.md."""
-    test: str | None = None
+    train: str | list[str]
+    """A JSON Lines file, or several that are read as one; the format is in docs/data.md."""
+    test: str | list[str] | None = None
     """Held out; evaluated every `evaluate.every` steps."""
     budget: Budget = field(default_factory=Budget)
     check: Literal["full", "off"] = "full"

@@ -135,6 +135,19 @@ def test_rows_of_bad_media_are_skipped_and_counted_where_the_config_says_so(work
         run_training(str(workplace.config(data=data, name="another")), [], resume=False, console=console)
 
 
+def test_several_files_are_read_as_one_and_an_id_may_be_in_one_of_them_only(workplace):
+    path = workplace.folder / "more.jsonl"
+    (workplace.folder / "9.png").write_bytes((workplace.folder / "2.png").read_bytes())
+    path.write_text(json.dumps(row(9)))
+    both = {"train": [str(workplace.folder / "data.jsonl"), str(path)]}
+    console = Console(record=True, width=300, file=io.StringIO())
+    run_training(str(workplace.config(data=both)), [], resume=False, console=console)
+    assert "epochs of 4 samples" in console.export_text()
+    path.write_text(json.dumps(row(1)))
+    with pytest.raises(ConfigError, match=r"more.jsonl, row 1.*r1@.* is already that of .*data.jsonl, row 2"):
+        run_training(str(workplace.config(data=both, name="another")), [], resume=False, console=console)
+
+
 def test_a_path_that_leaves_the_data_folder(workplace):
     workplace.rows[1]["messages"][0]["content"][0]["image"] = "../../etc/passwd"
     message = workplace.message()
