@@ -156,6 +156,7 @@ def check_sampling(policy: Policy, recipe: Recipe, *, where: str) -> Any:
         try:
             first = recipe.sampling.at(step, total)
             policy.check(first, training=True)
+            recipe.check_lacks(policy.lacks(first))
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
     return first

@@ -216,6 +216,16 @@ def test_the_command_prints_the_message_without_a_traceback(workplace):
     assert "Traceback" not in done.stderr
 
 
+def test_the_command_shows_where_a_reward_failed_and_nothing_of_its_own(workplace):
+    name = workplace.reward("def mine(completion, sample):\n    colours = {}\n    return colours['red']")
+    command = [sys.executable, "-m", "mmrl.cli", "train", str(workplace.config(rewards=name))]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 1
+    trace, _, message = done.stderr.partition("error: reward mine")
+    assert "mine.py" in trace and "return colours['red']" in trace and trace.rstrip().endswith("KeyError: 'red'")
+    assert "failed on 4 of 4" in message and "trainer.py" not in done.stderr and "Traceback" not in message
+
+
 def test_a_model_that_is_not_there(workplace):
     message = workplace.message(model={"path": str(workplace.folder / "nothing")})
     assert "model.path" in message
