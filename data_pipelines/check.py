@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,8 +19,9 @@ from rich.text import Text
 
 from data_pipelines.opening import BATCH, Opener
 from data_pipelines.reading import Problem, Row
-from data_pipelines.rows import PLACES, Gold, RowError, answered, doubts, faults, name_of, remarks, sample_of, texts
+from data_pipelines.rows import Gold, RowError, answered, doubts, faults, name_of, remarks, sample_of, texts
 from data_pipelines.sources import FirstRows, Rows
+from data_pipelines.targets import PLACES
 from mmrl.plugins import ConfigError
 from mmrl.records import Sample
 from mmrl.runs.summary import clean
@@ -74,19 +75,22 @@ def check(
     need_target: bool = False,
     roots: Sequence[str | Path] = (),
     measure: Measure | None = None,
+    whole: Callable[[], Iterable[str]] = tuple,
     say: Callable[[Problem], None] = lambda problem: None,
     tick: Callable[[Rows], None] = lambda rows: None,
 ) -> Report:
     """Check all rows of a source; `roots` as in `media.locate`.
 
+    `measure` is asked of every row that can be opened, `whole` at the end, for what is wrong with all rows together.
     `say` hears of every problem as it is found, `tick` after every batch.
     """
     started = time.perf_counter()
     rows = Rows(source)
-    work = _Check(Report(str(source)), rows.folder, decode, need_target, roots, measure, say)
+    work = _Check(Report(str(source)), rows.folder, decode, need_target, roots, measure, whole, say)
     stream = iter(rows)
     while batch := work.batch(stream):
         work.media.ahead(row for _, row in batch)
+        work.faulty.clear()
         opened = [sample for where, row in batch if (sample := work.row(where, row))]
         if measure is not None:
             for sample, found in zip(opened, work.media.pool.map(work.measured, opened), strict=True):
@@ -107,9 +111,12 @@ class _Check:
     need_target: bool
     roots: Sequence[str | Path]
     measure: Measure | None
+    by_recipe: Callable[[], Iterable[str]]
     say: Callable[[Problem], None]
 
     def __post_init__(self) -> None:
+        self.faulty: set[str] = set()
+        """Where the bad rows of this batch stand: one that the recipe refuses as well is counted once."""
         self.media = Opener(self.folder, decode=self.decode, roots=self.roots)
         self.ids, self.questions, self.files = FirstRows(), FirstRows(), FirstRows()
 
@@ -149,7 +156,9 @@ class _Check:
             self.opened(sample)
         for found in errors:
             self.problem(where, found)
-        report.bad += bool(errors)
+        if errors:
+            report.bad += 1
+            self.faulty.add(where)
         return sample
 
     def opened(self, sample: Sample) -> None:
@@ -185,6 +194,8 @@ class _Check:
     def whole(self) -> None:
         """What only all rows together can tell."""
         report = self.report
+        for message in self.by_recipe() if report.rows else ():
+            self.problem(report.source, RowError("refused by the recipe", message))
         if report.wide >= MANY and report.farthest <= 1000:
             text = f"no coordinate of {report.wide:,} rows with images over {WIDE} pixels exceeds {report.farthest:g}"
             self.remark(report.source, "coordinates up to 1000", f"{text}: are the targets 0 to 1000 and not pixels?")
@@ -202,6 +213,7 @@ class _Check:
             return
         if isinstance(found, str):
             self.problem(sample.where, RowError("refused by the recipe", found))
+            report.bad += sample.where not in self.faulty
             return
         report.tokens[found] += 1
         longest = (found, -sum(report.tokens.values()), sample.where)

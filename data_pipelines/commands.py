@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,8 @@ from rich.text import Text
 from data_pipelines.gui.capture_command import capture
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from data_pipelines.convert import Progress as Converted
     from mmrl.records import Sample
     from mmrl.stages import Policy
@@ -36,6 +38,28 @@ Decode = Annotated[bool, typer.Option("--decode", help="Decode all media, not on
 Model = Annotated[str | None, typer.Option(help="Model whose processor counts the tokens.", show_default=False)]
 
 
+@app.callback()
+def limits(
+    max_image_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Largest image or frame that is opened; else data.decode's.", show_default=False),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds that a reader of video may hang; else data.decode's.", show_default=False),
+    ] = None,
+) -> None:
+    """How all commands open media; a recipe that is given says so itself."""
+    if max_image_pixels is None and timeout is None:
+        return
+    from data_pipelines.media import Decoding, configure
+
+    usual = Decoding()
+    configure(replace(
+        usual, max_image_pixels=max_image_pixels or usual.max_image_pixels, timeout=timeout or usual.timeout
+    ))  # fmt: skip
+
+
 @app.command(name="make", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def make(
     name: Annotated[str, typer.Argument(help="gui, gui-cold-start, digits, digits-cold-start, ...")],
@@ -45,11 +69,23 @@ def make(
     """Make a dataset."""
     from data_pipelines.makers import MAKERS
     from mmrl.config import settings_from
-    from mmrl.plugins import build
+    from mmrl.plugins import build, load
 
-    stage = build({**settings_from(settings or []), "name": name}, MAKERS, kind="dataset", where="mmrl data make")
-    for split, path in stage.plugin(out, **stage.settings).items():
-        console.print(f"{split}: {path}", highlight=False)
+    where = "mmrl data make"
+    given = settings_from(settings or [], load(name, MAKERS, kind="dataset", where=where))
+    stage = build({**given, "name": name}, MAKERS, kind="dataset", where=where)
+    with making():
+        paths = stage.plugin(out, **stage.settings)
+    made = 0
+    for split, path in paths.items():
+        with path.open("rb") as file:
+            lines = sum(1 for _ in file)
+        rows = path.suffix == ".jsonl"
+        made += lines if rows else 0
+        text = f"{split}: {path}: {lines:,} {'rows' if rows else 'problems'}"
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+    if not made:
+        raise typer.Exit(1)
 
 
 @app.command(name="convert")
@@ -66,12 +102,14 @@ def convert(
     from data_pipelines.convert import convert as run
     from data_pipelines.makers import READERS
     from mmrl.config import settings_from
-    from mmrl.plugins import ConfigError, build
+    from mmrl.plugins import ConfigError, build, load
 
     files, settings = apart(sources)
     if not files:
         raise ConfigError("mmrl data convert: no SOURCE is given, only settings.")
-    stage = build({**settings_from(settings), "name": format}, READERS, kind="format", where="mmrl data convert")
+    where = "mmrl data convert"
+    given = settings_from(settings, load(format, READERS, kind="format", where=where))
+    stage = build({**given, "name": format}, READERS, kind="format", where=where)
     with counting("converting") as tick:
         progress = run(stage, files, out, decode=decode, tick=tick)
     report(progress, out, strict=strict)
@@ -87,11 +125,15 @@ def transform(
     strict: Strict = False,
 ) -> None:
     """Change the rows of a dataset one by one."""
+    from data_pipelines.makers import TRANSFORMS
+    from data_pipelines.transform import WHERE
     from data_pipelines.transform import transform as run
     from mmrl.config import settings_from
+    from mmrl.plugins import load
 
+    given = settings_from(settings or [], load(name, TRANSFORMS, kind="transform", where=WHERE))
     with counting("transforming") as tick:
-        progress = run(data, name, out, settings=settings_from(settings or []), seed=seed, tick=tick)
+        progress = run(data, name, out, settings=given, seed=seed, tick=tick)
     report(progress, out, strict=strict)
 
 
@@ -206,7 +248,7 @@ def check(
             if file is not None:
                 file.write(problem_line(problem))
             if printed < limit:
-                console.print(told(f"{problem.where}: {problem.message}."), soft_wrap=True)
+                console.print(told(f"{problem.where}: {problem.message.rstrip('.')}."), soft_wrap=True)
             printed += 1
 
         with reading("checking") as tick:
@@ -221,7 +263,9 @@ def check(
 @app.command(name="show")
 def show(
     data: Data,
-    out: Annotated[Path | None, typer.Option(help="PNG file; default NAME.sheet.png.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="PNG file; default NAME.sheet.png beside DATA.", show_default=False)
+    ] = None,
     limit: Annotated[int, typer.Option(help="Rows to show.", min=1)] = 12,
     seed: Annotated[int | None, typer.Option(help="Draw the rows; else the first.", show_default=False)] = None,
 ) -> None:
@@ -229,8 +273,10 @@ def show(
     from data_pipelines.show import choose, sheet
     from data_pipelines.sources import atomic
 
-    path = out or Path(f"{Path(data.partition(':')[0]).stem}.sheet.png")
     folder, rows = choose(data, limit=limit, seed=seed)
+    place = Path(data.partition(":")[0])
+    name = place.resolve().name if place.is_dir() else place.stem
+    path = out or (folder if place.exists() else Path()) / f"{name}.sheet.png"
     with atomic(path) as unfinished:
         sheet(folder, rows).save(unfinished, format="PNG")
     console.print(f"{path}", highlight=False, soft_wrap=True)
@@ -252,7 +298,9 @@ def split(
     if by not in ("media", "id"):
         raise ConfigError(f"--by {by}: media or id is expected.")
     folder = out or Rows(data).folder
-    for path, count in run(data, folder, test=test, by="media" if by == "media" else "id", seed=seed).values():
+    with reading("splitting") as tick:
+        parts = run(data, folder, test=test, by="media" if by == "media" else "id", seed=seed, tick=tick)
+    for path, count in parts.values():
         console.print(f"{path}: {count:,} rows", highlight=False, soft_wrap=True)
 
 
@@ -282,6 +330,7 @@ class By:
     need_target: bool = False
     roots: list[str] = field(default_factory=list)
     measure: Callable[[Sample], int | None] | None = None
+    whole: Callable[[], Iterable[str]] = tuple
 
 
 def by_recipe(config_file: str, model: str | None) -> By:
@@ -291,7 +340,7 @@ def by_recipe(config_file: str, model: str | None) -> By:
     from mmrl.config import Config, load_config
     from mmrl.policies import policy_class
     from mmrl.recipe import make_recipe
-    from rewards.scoring import check_targets
+    from rewards.scoring import lacking, unapplied
 
     config: Config = load_config(config_file)
     configure(config.data.decode)
@@ -299,11 +348,19 @@ def by_recipe(config_file: str, model: str | None) -> By:
     rewards = make_recipe(config, kind, where=config_file).rewards
     policy = kind.load(replace(config.model, path=model or config.model.path), config.data.budget)
 
+    tasks: dict[str, Any] = {}
+
     def tokens(sample: Sample) -> int | None:
-        check_targets(rewards, [sample])
+        task = sample.meta.get("task")
+        tasks[str(task)] = task
+        if missing := lacking(rewards, sample):
+            raise ValueError("; ".join(missing))
         return tokens_of(policy, sample)
 
-    return By(need_target=kind.makes == "text", roots=config.data.roots, measure=tokens)
+    def whole() -> list[str]:
+        return unapplied(rewards, [*tasks.values()]) if tasks else []
+
+    return By(need_target=kind.makes == "text", roots=config.data.roots, measure=tokens, whole=whole)
 
 
 def by_model(model: str | None) -> Callable[[Sample], int | None] | None:
@@ -347,7 +404,7 @@ def report(progress: Converted, out: Path, *, strict: bool) -> None:
 def told(text: str) -> Text:
     from mmrl.runs.summary import clean
 
-    return Text(clean(text)[:2000])
+    return Text(clean(text)[:2000].encode(errors="backslashreplace").decode())
 
 
 @contextmanager
@@ -363,6 +420,29 @@ def counting(what: str) -> Iterator[Callable[[Converted], None]]:
             bar.update(task, description=f"{what}: {done.items:,} read, {done.rows:,} rows, {done.problems:,} problems")
 
         yield tick
+
+
+@contextmanager
+def making() -> Iterator[None]:
+    """Progress of what is drawn or cut, split by split."""
+    from time import monotonic
+
+    from rich.progress import Progress
+
+    from data_pipelines.drawing import watched
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks: dict[str, tuple[TaskID, float]] = {}
+
+        def tick(split: str, done: int, total: int) -> None:
+            if split not in tasks:
+                tasks[split] = bar.add_task(split, total=total), monotonic()
+            task, start = tasks[split]
+            rate = f", {done / seconds:,.1f} a second" if (seconds := monotonic() - start) > 1 else ""
+            bar.update(task, completed=done, description=f"{split}: {done:,} of {total:,}{rate}")
+
+        with watched(tick):
+            yield
 
 
 @contextmanager

@@ -20,16 +20,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from data_pipelines.opening import BATCH, Opener
+from data_pipelines.opening import Opener
 from data_pipelines.reading import Problem, Row
 from data_pipelines.rows import RowError, chat, doubts, dump, faults, name_of, parse, relative_to, sample_of
 from data_pipelines.sources import FirstRows, problem_line, write_parquet
+from mmrl import __version__
 from mmrl.plugins import ConfigError, Stage
 
 VERSION = 1
 """Of the record; another one is not continued."""
 PAUSE = 1.0
 """Seconds between two records of the progress."""
+STEP = 16
+"""Items between two looks at the clock."""
 SHOWN = 5
 """Problems kept for the message at the end."""
 
@@ -73,7 +76,7 @@ class Conversion:
         self.record = out.with_name(f".{out.name}.progress.json")
 
     def run(self, items: Callable[[], Items], *, tick: Callable[[Progress], None] = lambda progress: None) -> Progress:
-        """Convert all items, or what an interrupted run has left of them. `tick` is called after every batch.
+        """Convert all items, or what an interrupted run has left of them. `tick` is called now and then.
 
         Without a single valid row nothing is put in place but the problems. ConfigError if another process is at work
         on the same output.
@@ -83,7 +86,13 @@ class Conversion:
             _lock(lock, self.out)
             progress = self._continued()
             if not progress.finished:
-                self._convert(progress, items(), tick)
+                try:
+                    self._convert(progress, items(), tick)
+                except ConfigError:
+                    if progress.items == 0:  # a source that is no source leaves nothing to continue
+                        for file in (self.rows_file, self.bad_file, self.record):
+                            file.unlink(missing_ok=True)
+                    raise
             self._put_in_place(progress)
         return progress
 
@@ -96,14 +105,16 @@ class Conversion:
             bad.seek(progress.problem_bytes)
             next(islice(items, progress.items, progress.items), None)
             recorded = time.monotonic()
-            while batch := list(islice(items, BATCH)):
-                self.media.ahead(batch)
-                for item in batch:
+            with contextlib.closing(self.media.opened(items)) as opened:
+                for item in opened:
                     self._take(item, progress, first, rows, bad)
-                tick(progress)
-                if time.monotonic() - recorded >= PAUSE:
-                    self._save(progress, rows, bad)
-                    recorded = time.monotonic()
+                    if progress.items % STEP:
+                        continue
+                    tick(progress)
+                    if time.monotonic() - recorded >= PAUSE:
+                        self._save(progress, rows, bad)
+                        recorded = time.monotonic()
+            tick(progress)
             progress.finished = True
             self._save(progress, rows, bad)
 
@@ -132,7 +143,7 @@ class Conversion:
                 return
         progress.kinds[problem.kind] = progress.kinds.get(problem.kind, 0) + 1
         if len(progress.shown) < SHOWN:
-            progress.shown.append(f"{problem.where}: {problem.message}."[:1000])
+            progress.shown.append(f"{problem.where}: {problem.message.rstrip('.')}."[:1000])
         progress.problem_bytes += bad.write(problem_line(problem, row))
 
     def _line(self, row: Row, where: str, number: int, first: FirstRows) -> bytes:
@@ -221,10 +232,19 @@ def convert(
 
 
 def digest(stage: Stage, sources: Sequence[str], out: Path, *settings: Any) -> str:
-    """Of all that decides what an output holds: the function and its file, its settings, the sources' content."""
+    """Of all that decides what an output holds: mmrl's version, the function and its file, its settings, and what is in
+    the sources, in files named by settings, and in files that the reader finds by itself.
+
+    Those last are what its attribute `reads` gives, if it has one: a function of a source and the settings.
+    """
     made = frozenset((out.absolute(), problems_beside(out).absolute()))
     code = inspect.getsourcefile(inspect.unwrap(stage.plugin))
+    reads: Callable[..., Sequence[Path]] = getattr(stage.plugin, "reads", lambda source, **settings: ())
+    beside = [Path(value) for value in stage.settings.values() if isinstance(value, (str, Path))]
+    for source in sources:
+        beside += reads(Path(source), **stage.settings)
     parts = [
+        __version__,
         stage.name,
         _content(Path(code)) if code else "",
         repr(sorted(stage.settings.items())),
@@ -232,6 +252,7 @@ def digest(stage: Stage, sources: Sequence[str], out: Path, *settings: Any) -> s
         str(out.absolute()),
         repr(settings),
         *(f"{source} {_content(Path(source), made)}" for source in sources),
+        *(f"{file} {_content(file)}" for file in beside if _is_file(file)),
     ]
     return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
 
@@ -248,6 +269,14 @@ def _content(path: Path, made: frozenset[Path] = frozenset()) -> str:
             about = file.stat()
             found.update(f"{file} {about.st_size} {about.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return found.hexdigest()
+
+
+def _is_file(path: Path) -> bool:
+    """False as well for a setting that is no path at all."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def problems_beside(out: Path) -> Path:

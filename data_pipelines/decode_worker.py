@@ -5,7 +5,8 @@ A request is JSON: `{"path", "seconds", "max_pixels"}` asks what a file holds, w
 request: the other side reads one half while this one fills the other. Every message is its length, then JSON.
 
 A native decoder may hang where no Python code runs any more, so the kernel's alarm ends the process: `seconds` after a
-request, or after the chunk before.
+request, or after the chunk before. Looking through a long film puts the alarm off as long as packets arrive; the other
+side, which waits no longer than that either, is told so by `{"alive": true}`, before the answer.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import signal
 import socket
 import struct
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 LENGTH = struct.Struct("!I")
@@ -34,7 +37,7 @@ def main() -> None:
     while (request := receive(channel)) is not None:
         message, memory = request
         try:
-            answer = read_frames(channel, message, memory) if "reader" in message else about(message)
+            answer = read_frames(channel, message, memory) if "reader" in message else about(channel, message)
         except Exception as error:  # whatever the file led a decoder to
             answer = {"error": f"{error or type(error).__name__}"}
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -56,7 +59,7 @@ def import_readers() -> None:
             continue
 
 
-def about(message: dict[str, Any]) -> dict[str, Any]:
+def about(channel: socket.socket, message: dict[str, Any]) -> dict[str, Any]:
     from dataclasses import asdict
 
     from data_pipelines.images import limit_pixels
@@ -64,7 +67,21 @@ def about(message: dict[str, Any]) -> dict[str, Any]:
 
     signal.setitimer(signal.ITIMER_REAL, message["seconds"])
     limit_pixels(message["max_pixels"])
-    return asdict(describe(message["path"]))
+    return asdict(describe(message["path"], sign_of_life(channel, message["seconds"])))
+
+
+def sign_of_life(channel: socket.socket, seconds: float) -> Callable[[], None]:
+    """What to call while work goes on: puts the alarm off by `seconds` and says so, a few times within `seconds`."""
+    last = time.monotonic()
+
+    def alive() -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= min(1.0, seconds / 4):
+            last = now
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            send(channel, {"alive": True})
+
+    return alive
 
 
 def read_frames(channel: socket.socket, message: dict[str, Any], memory: list[int]) -> dict[str, Any]:

@@ -44,8 +44,8 @@ class Decoding:
     """How media files are opened: `data.decode` of a config."""
 
     timeout: float = 60.0
-    """Seconds that a video may take until its next frames (32 MB of them) are there; then its process is ended and
-    the next installed reader tries."""
+    """Seconds that a video may take until its next frames (32 MB of them) are there, or, while its frames are counted,
+    its next packet; then its process is ended and the next installed reader tries."""
     workers: int = 2
     """Processes that read video."""
     cache_bytes: int = 1 << 30
@@ -220,17 +220,20 @@ class _Worker:
             raise self._how_it_ended(0.0) from None
 
     def _answer(self, seconds: float) -> dict[str, Any]:
+        """The next message but signs of life, between any two of which `seconds` may pass."""
         self.channel.settimeout(seconds + GRACE)
-        try:
-            received = receive(self.channel)
-        except TimeoutError:
-            self.lost = True
-            raise Lost(f"took longer than {seconds:g} s") from None
-        except OSError:
-            received = None
-        if received is None:
-            raise self._how_it_ended(seconds)
-        return received[0]
+        while True:
+            try:
+                received = receive(self.channel)
+            except TimeoutError:
+                self.lost = True
+                raise Lost(f"took longer than {seconds:g} s") from None
+            except OSError:
+                received = None
+            if received is None:
+                raise self._how_it_ended(seconds)
+            if "alive" not in received[0]:
+                return received[0]
 
     def _how_it_ended(self, seconds: float) -> Lost:
         self.lost = True

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,7 @@ def limit_pixels(pixels: int) -> None:
     """The most pixels of one image: a header that says more is refused before anything is decoded."""
     from PIL import Image
 
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # PIL's own words before the refusal
     Image.MAX_IMAGE_PIXELS = pixels
 
 
@@ -56,7 +58,7 @@ def check_pixels(path: str | Path, size: tuple[int, int]) -> None:
     if limit is not None and width * height > limit:
         raise ValueError(
             f"{path} has {width:,} x {height:,} = {width * height:,} pixels and at most {limit:,} are decoded; "
-            "shrink it, or raise data.decode.max_image_pixels"
+            "shrink it, or raise data.decode.max_image_pixels (of `mmrl data`: --max-image-pixels)"
         )
 
 
@@ -69,7 +71,10 @@ def _opened(path: str | Path, problem: str) -> Iterator[Image]:
             check_pixels(path, image.size)
             yield image
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large ({error}); shrink it, or raise data.decode.max_image_pixels") from None
+        raise ValueError(
+            f"{path} is too large ({error}); shrink it, or raise "
+            "data.decode.max_image_pixels (of `mmrl data`: --max-image-pixels)"
+        ) from None
     except Exception as error:  # PIL's decoders raise whatever damaged bytes lead them to
         if str(error).startswith(str(path)):
             raise

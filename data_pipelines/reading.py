@@ -10,8 +10,9 @@ It yields rows as `dataset.py` describes them, in the order of the file, and a `
 that one bad line never ends a conversion. It opens annotation files only: whether media exist and can be decoded is
 asked later, in one place, of every row. Paths of media in rows are absolute (`inside`). A row may hold `where` beside
 its other keys, its file and line, which messages then name and which is not written. Run twice over the same files a
-reader yields the same items: that is how an interrupted conversion continues. `mmrl data convert` runs it; `READERS`
-in `makers.py` names it.
+reader yields the same items: that is how an interrupted conversion continues; one that finds a file by another's name
+has an attribute `reads(source, **settings)` that gives it, so that a changed file begins anew. `mmrl data convert` runs
+it; `READERS` in `makers.py` names it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import stat
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,20 +49,54 @@ class Problem:
     """What problems are counted by; two or three words."""
 
 
+class RowError(ValueError):
+    """What is wrong with a row; `kind` is what such errors are counted by."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 Read = Iterator[Row | Problem]
 
 
+def short(value: Any) -> str:
+    """A value as a message shows it: JSON of at most 60 characters."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def inside(folder: Path, name: str) -> str:
-    """The absolute path of a file that an annotation names; ValueError if it is not one of the folder's."""
+    """The absolute path of a file that an annotation names; ValueError if, with links followed, it is none of the
+    folder's."""
     folder = Path(os.path.abspath(folder))
     path = os.path.normpath(folder / name)
     if not name or "\0" in name or not Path(path).is_relative_to(folder) or Path(path) == folder:
         raise ValueError(f"{name[:200]!r} is not a file of {folder}")
+    if not Path(real := os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise ValueError(f"{name[:200]!r} is not a file of {folder} (a link leads to {real})")
+    return path
+
+
+def regular(path: Path) -> Path:
+    """The path of a file that can be read to its end in UTF-8. ConfigError on a pipe, which might never end, and on
+    UTF-16, which would be read as letters between NULs."""
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            with path.open("rb") as file:
+                start = file.read(4)
+            if start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or (b"\0" in start and path.suffix != ".parquet"):
+                raise ConfigError(f"{path}: the text is UTF-16 or UTF-32; save it as UTF-8.")
+        elif not path.is_dir():
+            raise ConfigError(f"{path}: this is a pipe or a device; write what it gives into a file, and name that.")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error}).") from None
     return path
 
 
 def lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(where, line) of the non-empty lines of a text file; a byte that is no UTF-8 becomes U+FFFD.
+    """(where, line) of the non-empty lines of a text file. A byte that is no UTF-8 becomes half of a surrogate pair,
+    and a row that holds it is refused.
 
     Of a line over `LONGEST` the beginning is yielded; a row that holds it is refused for its length.
     """
@@ -110,16 +148,69 @@ def json_items(path: Path, *, under: str | None = None) -> Iterator[tuple[str, A
                 number, more = number + 1, text.character(",]")
 
 
-def csv_rows(path: Path, *, delimiter: str = ",") -> Iterator[tuple[str, dict[str, str]]]:
-    """(where, {column: value}) of a CSV file with a header line; a column that a line does not reach is empty."""
+def csv_rows(path: Path, *, delimiter: str = ",") -> Iterator[tuple[str, dict[str, str] | Problem]]:
+    """(where, {column: value}) of a CSV file with a header line; a `Problem` for a row with another number of fields.
+
+    A row may span lines in quotes and is named by its first. Where such a row does not come out right, a quote was
+    left open: the rows after its first line are read for themselves.
+    """
     csv.field_size_limit(LONGEST)
     with _open(path) as file:
-        reader = csv.DictReader(file, delimiter=delimiter)
-        try:
-            for row in reader:
-                yield f"{path}, line {reader.line_num}", {key: value or "" for key, value in row.items() if key}
-        except csv.Error as error:
-            raise ConfigError(f"{path}, line {reader.line_num}: cannot be read as CSV ({error}).") from None
+        source = _CsvLines(file)
+        columns: list[str] | None = None
+        while (begun := source.row(delimiter)) is not None:
+            number, fields = begun
+            where = f"{path}, line {number}"
+            if columns is None and not isinstance(fields, str):
+                columns = fields
+            elif columns is None:
+                raise ConfigError(f"{where}: cannot be read as CSV ({fields}).")
+            elif isinstance(fields, str):
+                yield where, Problem(where, f"cannot be read as CSV ({fields})", "fields")
+            elif len(fields) != len(columns):
+                source.again()
+                message = f"{len(fields)} fields, and the header has {len(columns)}; a comma in a text needs quotes"
+                yield where, Problem(where, message, "fields")
+            else:
+                yield where, {key: value for key, value in zip(columns, fields, strict=True) if key}
+
+
+class _CsvLines:
+    """Rows of a CSV file, with the lines of the last one kept so that they can be read once more."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file, self.waiting = file, deque[str]()
+        self.used: list[str] = []
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self.waiting.popleft() if self.waiting else self.file.readline(LONGEST):
+            self.used.append(line)
+            yield line
+        self.ended = True
+
+    def row(self, delimiter: str) -> tuple[int, list[str] | str] | None:
+        """(number of the first line, fields) of the next row that is not empty, or what is wrong with it; None at the
+        end."""
+        fields: list[str] = []
+        while not fields:
+            self.number += len(self.used)
+            self.used, self.ended = [], False
+            try:
+                fields = next(csv.reader(self, delimiter=delimiter))
+                if len(self.used) > 1 or self.ended:  # an open quote may have gone on to the next quote, or to the end
+                    next(csv.reader(self.used, delimiter=delimiter, strict=True))
+            except StopIteration:
+                return None
+            except csv.Error as error:
+                self.again()
+                return self.number + 1, str(error)
+        return self.number + 1, fields
+
+    def again(self) -> None:
+        """Every line of the last row but the first will be read again."""
+        self.waiting.extendleft(reversed(self.used[1:]))
+        del self.used[1:]
 
 
 class _Decoding:
@@ -196,6 +287,6 @@ def _reason(error: Exception) -> str:
 
 def _open(path: Path) -> IO[str]:
     try:
-        return path.open(encoding="utf-8-sig", errors="replace", newline=None)
+        return regular(path).open(encoding="utf-8-sig", errors="surrogateescape", newline=None)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error}).") from None

@@ -15,9 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from data_pipelines import targets
+from data_pipelines.budget import PART_SETTINGS, part_settings
 from data_pipelines.coordinates import CONVENTIONS
-from data_pipelines.media import MEDIA_KINDS, MediaKind, locate, probe
+from data_pipelines.media import MEDIA_KINDS, Budget, MediaKind, locate, outcome, probe
 from data_pipelines.reading import LONGEST, Row
+from data_pipelines.reading import RowError as RowError  # raised by most functions here
+from data_pipelines.reading import short as short
 from mmrl.plugins import nearest
 from mmrl.records import Media, Messages, Sample
 
@@ -27,26 +31,12 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 RESERVED = re.compile(r"<\|(?:image_pad|video_pad|vision_pad|vision_start|vision_end)\|>")
 """Tokens that a processor alone may write: one more of them than there are features ends a run."""
 
-PLACES = frozenset(("box", "boxes", "point", "points"))
-TIMES = frozenset(("span", "spans", "highlights"))
-"""Keys of targets that are checked against the media."""
+FRAMES = ("fps", "nframes", "min_frames", "max_frames", "video_start", "video_end", "sample_fps")
+"""Settings of a video part that choose frames, which the file must have; pixels are fitted to any setting."""
 
 Gold = Literal["target", "target or turns", "optional"]
 """What a row must hold to learn from: a target; that or assistant turns (supervised learning); nothing (prompts to make
 images or videos of)."""
-
-EDGE = 1.0
-"""Pixels by which a gold box or point may leave its image: annotations are rounded."""
-LATE = 1.0
-"""Seconds by which a gold span may leave its clip: durations are rounded, and differ between decoders."""
-
-
-class RowError(ValueError):
-    """What is wrong with a row; `kind` is what such errors are counted by."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 def parse(line: str | bytes) -> Row:
@@ -71,14 +61,23 @@ def _constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
-DECODER = json.JSONDecoder(parse_constant=_constant)
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{short(text)} is larger than any number")
+    return number
+
+
+DECODER = json.JSONDecoder(parse_constant=_constant, parse_float=_finite)
 
 
 def dump(row: Row) -> bytes:
     """A row as one line of UTF-8, the line's end included. RowError if it cannot be written, or not read again."""
     try:
         line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    except UnicodeEncodeError:
+    except UnicodeEncodeError as error:
+        if "\udc80" <= (half := error.object[error.start]) <= "\udcff":  # as `reading.lines` gives such a byte
+            byte = f"\\x{ord(half) - 0xDC00:02x}"
+            raise RowError("not UTF-8", f"the byte {byte} is not UTF-8; save the file as UTF-8") from None
         raise RowError("not JSON", "half of a surrogate pair (\\ud800 to \\udfff), which is no text") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise RowError("not JSON", f"cannot be written as JSON ({error})") from None
@@ -89,18 +88,20 @@ def dump(row: Row) -> bytes:
 
 def name_of(row: Row) -> str:
     """The row's own id, or a hash of its messages."""
-    return str(row.get("id") or short_hash(json.dumps(row.get("messages"), sort_keys=True)))
+    given = row.get("id")
+    return short_hash(json.dumps(row.get("messages"), sort_keys=True)) if given is None else str(given)
 
 
 def sample_of(
     row: Row, name: str, *, folder: Path, where: str, gold: Gold = "optional", roots: Sequence[str | Path] = ()
 ) -> Sample:
     """The row as training sees it, its media probed; `roots` as in `media.locate`. RowError says what is wrong."""
-    target, meta = row.get("target") or {}, row.get("meta") or {}
+    target, meta = ({} if row.get(key) is None else row[key] for key in ("target", "meta"))
     if unknown := [str(key) for key in row if key not in KEYS]:
         raise RowError("schema", f"unknown key `{min(unknown)}`. {nearest(min(unknown), KEYS)}")
     _require(isinstance(target, dict) and isinstance(meta, dict), "`target` and `meta` must be JSON objects")
-    _require(row.get("id") is None or isinstance(row["id"], (str, int)), "`id` must be a text or a whole number")
+    known = row.get("id") is None or type(row["id"]) is int or (isinstance(row["id"], str) and row["id"] != "")
+    _require(known, "`id` must be a whole number, or a text that is not empty")
     messages = chat(row.get("messages"))
     if not target and gold == "target":
         raise RowError("no target", "row without target")
@@ -135,10 +136,14 @@ def faults(sample: Sample) -> Iterator[RowError]:
     if convention not in CONVENTIONS:
         known = nearest(str(convention), CONVENTIONS)
         yield RowError("coordinates", f"meta.coordinates = {short(convention)}. {known}")
-    if not PLACES.isdisjoint(sample.target):
-        yield from _places(sample)
-    if not TIMES.isdisjoint(sample.target):
-        yield from _times(sample)
+    for media, part in zip(sample.media, media_parts(sample.messages), strict=True):
+        choice = {key: part[key] for key in FRAMES if key in part}
+        if media.kind == "video" and (choice or not media.fps):
+            try:
+                outcome(media, Budget(), patch_size=14, part=choice)
+            except ValueError as error:
+                yield RowError("part settings", str(error))
+    yield from targets.faults(sample)
 
 
 def doubts(sample: Sample) -> Iterator[RowError]:
@@ -151,20 +156,16 @@ def doubts(sample: Sample) -> Iterator[RowError]:
         if written and written != there:
             message = f"{written} <{kind}> in the texts and {there} {kind} parts; media stand as parts, not in texts"
             yield RowError("placeholders", message)
-
-    declared, stored = (declared_duration(sample), stored_duration(sample)) if sample.media else (None, None)
-    if declared and stored and abs(declared - stored) > max(LATE, 0.05 * stored):
-        yield RowError("wrong duration", f"meta.duration is {declared:g} s, and the video has {stored:.2f} s")
+    yield from targets.doubts(sample)
 
 
 def remarks(sample: Sample, folder: Path) -> Iterator[RowError]:
     """What may be meant."""
     if any(_written(sample, kind) == _there(sample, kind) for kind in _mentioned(sample)):
         yield RowError("placeholder left in text", "<image> or <video> is text to the model; media stand as parts")
-    if "coordinates" not in sample.meta and not PLACES.isdisjoint(sample.target):
-        yield RowError("coordinates not declared", "a box or point without meta.coordinates; pixel is assumed")
+    yield from targets.remarks(sample)
     for item in sample.media:
-        if not Path(item.path).is_relative_to(folder):
+        if not Path(os.path.realpath(item.path)).is_relative_to(os.path.realpath(folder)):
             yield RowError("media outside the folder", f"{item.path} does not move with {folder}")
             return
 
@@ -187,113 +188,6 @@ def _there(sample: Sample, kind: MediaKind) -> int:
     return sum(item.kind == kind for item in sample.media)
 
 
-def _places(sample: Sample) -> Iterator[RowError]:
-    """Gold boxes and points: x1 < x2, y1 < y2, in pixels of the first medium."""
-    target = sample.target
-    size = sample.media[0].size if sample.media else None
-    for key, count, several in (("box", 4, False), ("boxes", 4, True), ("point", 2, False), ("points", 2, True)):
-        if key not in target:
-            continue
-        values = target[key] if several else [target[key]]
-        if not isinstance(values, (list, tuple)):
-            yield RowError("schema", f"target.{key} is a list of boxes or points; found {short(values)}")
-            continue
-        for value in values:
-            where = f"target.{key} {short(value)}"
-            if not _numbers(value, count):
-                yield RowError("schema", f"{where}: {'x1, y1, x2, y2' if count == 4 else 'x, y'} are expected")
-                continue
-            kind = "boxes" if count == 4 else "points"
-            if count == 4 and not (value[0] < value[2] and value[1] < value[3]):
-                hint = guess(value, size) if size else ""
-                yield RowError(f"reversed {kind}", f"{where}: x1 < x2 and y1 < y2 do not hold{hint}")
-            elif size and not inside_image(value, size):
-                text = f"{where} leaves the image of {size[0]} x {size[1]}{guess(value, size)}"
-                yield RowError(f"{kind} outside", text)
-            elif size and min(size) > 4 and _shares(value):
-                yield RowError(f"{kind} outside", f"{where}: targets are in pixels of the stored image, not in shares")
-
-
-def inside_image(value: Sequence[float], size: tuple[int, int]) -> bool:
-    return all(-EDGE <= number <= size[index % 2] + EDGE for index, number in enumerate(value))
-
-
-def guess(value: Sequence[float], size: tuple[int, int]) -> str:
-    """`; it fits as ...`, for a box or point that does not fit as pixels x1, y1, x2, y2."""
-    if len(value) == 4:
-        x, y, w, h = value
-        if min(value) >= 0 and w > 0 and h > 0 and inside_image((x, y, x + w, y + h), size):
-            return "; it fits as x, y, width, height"
-        if y < h and x < w and inside_image((y, x, h, w), size):
-            return "; it fits as y1, x1, y2, x2"
-    elif inside_image((value[1], value[0]), size):
-        return "; it fits as y, x"
-    if min(value) >= 0 and max(value) <= 1000 and (len(value) == 2 or (value[0] < value[2] and value[1] < value[3])):
-        pixels = [round(number * size[index % 2] / 1000) for index, number in enumerate(value)]
-        return f"; as 0 to 1000 it would be {pixels} in pixels"
-    return ""
-
-
-def _shares(value: Sequence[float]) -> bool:
-    whole = all(float(number).is_integer() for number in value)
-    return max(value) <= 1 and min(value) >= 0 and (not whole or list(value) == [0, 0, 1, 1])
-
-
-def _times(sample: Sample) -> Iterator[RowError]:
-    """Gold spans and highlights: 0 <= start < end, in seconds, within the clip where its duration is known."""
-    target, duration = sample.target, clip_duration(sample)
-    spans = target.get("spans", [])
-    if not isinstance(spans, (list, tuple)):
-        yield RowError("schema", f"target.spans is a list of [start, end]; found {short(spans)}")
-        spans = []
-    for key, value in [("span", target.get("span")), *(("spans", value) for value in spans)]:
-        if key == "span" and "span" not in target:
-            continue
-        where = f"target.{key} {short(value)}"
-        if not _numbers(value, 2):
-            yield RowError("schema", f"{where}: start and end in seconds are expected")
-        elif value[0] >= value[1]:
-            yield RowError("reversed spans", f"{where}: start < end does not hold")
-        elif value[0] < 0 or (duration is not None and value[1] > duration + LATE):
-            clip = "" if duration is None else f" of {duration:g} s"
-            yield RowError("spans outside", f"{where} leaves the clip{clip}")
-    highlights = target.get("highlights", [])
-    if not isinstance(highlights, (list, tuple)) or not all(_numbers(pair, 2) for pair in highlights):
-        yield RowError("schema", f"target.highlights is a list of [second, saliency]; found {short(highlights)}")
-    elif duration is not None and any(not 0 <= second <= duration + LATE for second, _ in highlights):
-        yield RowError("spans outside", f"target.highlights leave the clip of {duration:g} s")
-
-
-def clip_duration(sample: Sample) -> float | None:
-    """Seconds of the clip that spans lie in: as `meta.duration` says or as the file is, whichever is longer.
-
-    None if nobody knows, or if the row shows only a part of its file.
-    """
-    durations = [duration for duration in (declared_duration(sample), stored_duration(sample)) if duration]
-    return max(durations, default=None)
-
-
-def declared_duration(sample: Sample) -> float | None:
-    """`meta.duration`, if it is a number of seconds."""
-    duration: Any = sample.meta.get("duration")
-    return float(duration) if _numbers([duration], 1) and duration > 0 else None
-
-
-def stored_duration(sample: Sample) -> float | None:
-    """Seconds of the row's video, if it has one, shows all of it and its frame rate is known."""
-    videos = [media for media in sample.media if media.kind == "video"]
-    parted = any("video_start" in part or "video_end" in part for part in media_parts(sample.messages))
-    return videos[0].frames / videos[0].fps if len(videos) == 1 and videos[0].fps > 0 and not parted else None
-
-
-def _numbers(value: Any, count: int) -> bool:
-    return (
-        isinstance(value, (list, tuple))
-        and len(value) == count
-        and all(type(number) in (int, float) and abs(number) < 1e15 and math.isfinite(number) for number in value)
-    )
-
-
 def chat(messages: Any) -> list[dict[str, Any]]:
     """The messages as they are, once they are known to be a chat."""
     what = "row without messages; a chat is a non-empty list of {role, content}"
@@ -310,7 +204,21 @@ def chat(messages: Any) -> list[dict[str, Any]]:
                 raise RowError("schema", f"unknown part type {short(kind)}. {known}")
             if not isinstance(part.get(kind), str) or not part[kind]:
                 raise RowError("schema", f"a part of type {kind} needs a string under `{kind}`: {short(part)}")
+            if kind in MEDIA_KINDS:
+                _check_part(part, kind)
     return messages
+
+
+def _check_part(part: dict[str, Any], kind: MediaKind) -> None:
+    """Its own settings by themselves; whether the file can meet them is asked in `faults`."""
+    for key in part:
+        if key not in ("type", kind, *PART_SETTINGS[kind]):
+            known = nearest(str(key), PART_SETTINGS[kind])
+            raise RowError("schema", f"`{str(key)[:60]}` is not a setting of a part of type {kind}. {known}")
+    try:
+        part_settings(part, kind)
+    except ValueError as error:
+        raise RowError("part settings", str(error)) from None
 
 
 def texts(messages: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -364,21 +272,20 @@ def relative_to(row: Row, folder: Path) -> Row:
 
 
 def absolute_from(row: Row, folder: Path) -> Row:
-    """A copy of a row whose relative media paths, those of `folder`, are absolute. RowError if it holds no chat."""
+    """A copy of a row whose relative media paths, those of `folder`, are absolute. RowError if it holds no chat, or if
+    a path leaves the folder: once absolute it would pass."""
 
     def absolute(kind: MediaKind, file: str) -> str:
-        return file if ADDRESS.match(file) else os.path.normpath(folder / file)
+        try:
+            return file if ADDRESS.match(file) else os.path.normpath(locate(file, folder=folder))
+        except (ValueError, OSError) as error:
+            raise RowError("media", str(error)) from None
 
     return row | {"messages": list(with_paths(chat(row.get("messages")), absolute))}
 
 
 def short_hash(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
-
-
-def short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _require(holds: bool, problem: str) -> None:

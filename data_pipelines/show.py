@@ -7,7 +7,7 @@ stand. A row that cannot be read has a cell that says why.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -15,10 +15,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from data_pipelines.media import Budget, load, open_image
+from data_pipelines.media import Budget, load, media_parts, open_image, outcome
 from data_pipelines.reading import Problem, Row
-from data_pipelines.rows import clip_duration, doubts, faults, name_of, sample_of, texts
+from data_pipelines.rows import doubts, faults, name_of, sample_of, texts
 from data_pipelines.sources import Rows
+from data_pipelines.targets import clip_duration, golds
 from mmrl.pictures import wrap
 from mmrl.plugins import ConfigError
 from mmrl.records import Media, Sample
@@ -31,7 +32,9 @@ TALL = 340
 COLUMNS = 3
 GAP = 14
 FRAMES = 6
-"""Frames of a video that are shown, an even number."""
+"""Frames of a video that are shown, an even number; fewer, if it has fewer."""
+SHOWN_PART = ("video_start", "video_end", "sample_fps")
+"""Settings of a video part that say which seconds of the file it is."""
 MOST_MEDIA = 4
 """Media of a row that are shown."""
 MOST_CHARACTERS = 1500
@@ -101,11 +104,11 @@ def _row(folder: Path, where: str, row: Row | Problem) -> Iterator[Image.Image]:
 def _media(sample: Sample) -> Iterator[Image.Image]:
     shown = sample.media[:MOST_MEDIA]
     parts = []
-    for index, media in enumerate(shown):
+    for index, (media, settings) in enumerate(zip(shown, media_parts(sample.messages), strict=False)):
         width = CELL if len(shown) == 1 or media.kind == "video" else (CELL - 4) // 2
         gold = sample.target if index == 0 else {}
         try:
-            parts.append(_video(media, sample, gold) if media.kind == "video" else _image(media, gold, width))
+            parts.append(_video(media, settings, sample, gold) if media.kind == "video" else _image(media, gold, width))
         except ValueError as error:
             parts.append(_text(str(error), colour=BAD, lines=6))
     row: list[Image.Image] = []
@@ -128,10 +131,14 @@ def _image(media: Media, gold: dict[str, Any], width: int) -> Image.Image:
     return image
 
 
-def _video(media: Media, sample: Sample, gold: dict[str, Any]) -> Image.Image:
-    """Frames with their times, three beside each other, and the time line."""
-    chat = [{"role": "user", "content": [{"type": "video", "video": media.path, "nframes": FRAMES}]}]
-    loaded = load(chat, Budget(), patch_size=14)
+def _video(media: Media, part: Mapping[str, Any], sample: Sample, gold: dict[str, Any]) -> Image.Image:
+    """Frames of the row's part with their times, three beside each other, and the time line."""
+    shown = {key: part[key] for key in SHOWN_PART if key in part}
+    if not media.fps and "sample_fps" not in shown and "fps" in part:
+        shown["sample_fps"] = part["fps"]
+    total = outcome(media, Budget(), patch_size=14, part=shown).total
+    frames = {"type": "video", "video": media.path, "nframes": min(FRAMES, total // 2 * 2), **shown}
+    loaded = load([{"role": "user", "content": [frames]}], Budget(), patch_size=14)
     times = loaded.outcomes[0].times
     across = (CELL - 8) // 3
     cells = []
@@ -157,10 +164,9 @@ def _time_line(duration: float, times: Sequence[float], gold: dict[str, Any]) ->
         return min(max(second / duration, 0.0), 1.0) * (CELL - 1)
 
     draw.rectangle((0, top, CELL - 1, height - 1), fill=(232, 232, 232))
-    spans = [gold["span"]] if "span" in gold else gold.get("spans", [])
-    for span in _lists(spans, 2):
+    for span in golds({"span": gold["span"]} if "span" in gold else gold, "span", "spans", 2):
         draw.rectangle((at(span[0]), top, max(at(span[1]), at(span[0]) + 1), height - 1), fill=GOLD)
-    highlights = _lists(gold.get("highlights", []), 2)
+    highlights = golds(gold, "", "highlights", 2)
     highest = max((value for _, value in highlights), default=0) or 1
     for second, value in highlights:
         tall = (height - top) * max(value, 0) / highest
@@ -176,7 +182,7 @@ def _mark(image: Image.Image, gold: dict[str, Any], size: tuple[int, int]) -> No
     """Boxes and points, which are in pixels of the stored image of `size`, on the image as it is shown."""
     draw = ImageDraw.Draw(image)
     scale = (image.width / size[0], image.height / size[1])
-    boxes = _lists([*([gold["box"]] if "box" in gold else []), *_list(gold.get("boxes"))], 4)
+    boxes = golds(gold, "box", "boxes", 4)
     for number, box in enumerate(boxes, 1):
         x1, x2 = sorted((box[0] * scale[0], box[2] * scale[0]))
         y1, y2 = sorted((box[1] * scale[1], box[3] * scale[1]))
@@ -184,23 +190,10 @@ def _mark(image: Image.Image, gold: dict[str, Any], size: tuple[int, int]) -> No
         draw.rectangle((x1 - 2, y1 - 2, x2 + 2, y2 + 2), outline=GOLD, width=2)
         if 1 < len(boxes) <= 40:
             draw.text((x1 + 3, y1 + 1), str(number), fill=GOLD, font=_font(11), stroke_width=2, stroke_fill="white")
-    for x, y in _lists([*([gold["point"]] if "point" in gold else []), *_list(gold.get("points"))], 2):
+    for x, y in golds(gold, "point", "points", 2):
         x, y = x * scale[0], y * scale[1]
         draw.ellipse((x - 4, y - 4, x + 4, y + 4), outline="white", width=1)
         draw.ellipse((x - 3, y - 3, x + 3, y + 3), outline=GOLD, width=2)
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _lists(values: Any, count: int) -> list[list[float]]:
-    """Those of the values that are lists of so many numbers; `mmrl data check` complains of the others."""
-    return [
-        value
-        for value in _list(values)
-        if isinstance(value, list) and len(value) == count and all(isinstance(n, (int, float)) for n in value)
-    ]
 
 
 def _text(text: str, *, colour: Any = "black", lines: int = 1, prefix: str = "", width: int = CELL) -> Image.Image:

@@ -9,12 +9,12 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from data_pipelines.reading import LONGEST, Problem, Read, Row
+from data_pipelines.reading import LONGEST, Problem, Read, Row, regular
 from data_pipelines.rows import RowError, absolute_from, dump, parse, relative_to
 from mmrl.plugins import ConfigError
 
@@ -23,6 +23,8 @@ ROW_GROUP = 4096
 """Rows of a row group of the Parquet files written."""
 BATCH = 256
 """Rows of a Parquet file in memory at a time."""
+NO_ROWS = (".*", "*.problems.jsonl", "screens.jsonl")
+"""Files of a folder that `mmrl data` itself writes beside rows: unfinished ones, problems, what was captured."""
 
 
 class Rows:
@@ -92,15 +94,24 @@ class Rows:
                 yield where, Problem(where, str(error), error.kind)
 
 
-def read_rows(source: Path) -> Read:
-    """Rows of mmrl's own form: JSON Lines, Parquet, a folder of them, or a dataset that `datasets` opens."""
+def read_rows(source: Path, *, drop: Sequence[str] = (), meta: Sequence[str] = ()) -> Read:
+    """Rows of mmrl's own form: JSON Lines, Parquet, a folder of them, or a dataset that `datasets` opens.
+
+    Of further columns (or keys), those in `drop` are left out and those in `meta` become keys of the row's `meta`.
+    """
+    if own := sorted({*drop, *meta} & {"messages", "target", "meta"}):
+        raise ConfigError(f"mmrl data convert: {own[0]} is a column that rows need; drop= and meta= are for others.")
     rows = Rows(source)
     for where, row in rows:
         if isinstance(row, Problem):
             yield row
             continue
+        kept = {key: value for key, value in row.items() if key not in (*drop, *meta)}
+        if moved := {key: row[key] for key in meta if row.get(key) is not None}:
+            about = row.get("meta") or {}
+            kept["meta"] = {**about, **moved} if isinstance(about, dict) else about
         try:
-            yield absolute_from(row, rows.folder) | {"where": where}
+            yield absolute_from(kept, rows.folder) | {"where": where}
         except RowError as error:
             yield Problem(where, str(error), error.kind)
 
@@ -111,15 +122,20 @@ def write_samples(path: str | Path, rows: Iterable[Row]) -> Path:
     Absolute media paths become relative to the file's folder.
     """
     path = Path(path)
-    folder = path.parent.absolute()
     with atomic(path) as unfinished:
-        if path.suffix == ".parquet":
-            write_parquet(unfinished, (relative_to(row, folder) for row in rows))
-        else:
-            with unfinished.open("wb") as file:
-                for row in rows:
-                    file.write(dump(relative_to(row, folder)))
+        write_rows(unfinished, rows, path)
     return path
+
+
+def write_rows(unfinished: Path, rows: Iterable[Row], path: Path) -> None:
+    """Rows as they are to stand in `path`, under the name `unfinished`."""
+    folder = path.parent.absolute()
+    if path.suffix == ".parquet":
+        write_parquet(unfinished, (relative_to(row, folder) for row in rows))
+    else:
+        with unfinished.open("wb") as file:
+            for row in rows:
+                file.write(dump(relative_to(row, folder)))
 
 
 def write_parquet(path: Path, rows: Iterable[Row]) -> None:
@@ -182,13 +198,24 @@ def _files(path: Path) -> list[Path]:
     """The files of a source in order; none if `datasets` is to open it."""
     if path.is_file():
         return [path]
+    if path.exists() and not path.is_dir():
+        regular(path)
     if not path.is_dir():
         if path.suffix in (".jsonl", ".json", ".parquet") or len(path.parts) != 2 or path.parent.is_dir():
             raise ConfigError(f"{path}: there is no such file or folder.")
         return []
     if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
         return []
-    files = sorted(file for file in path.iterdir() if file.suffix in (".jsonl", ".parquet"))
+    files = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix in (".jsonl", ".parquet") and not any(map(file.match, NO_ROWS)) and not file.is_dir()
+    )
+    names = {file.stem for file in files}
+    for name in sorted(names):
+        whole, _, part = name.rpartition(".")
+        if part in ("train", "test") and whole in names:
+            raise ConfigError(f"{path}: the folder holds {whole} and its part {name}; name the files to read.")
     if not files:
         raise ConfigError(f"{path}: the folder holds neither *.jsonl nor *.parquet, and no dataset of `datasets`.")
     if len({file.suffix for file in files}) > 1:
@@ -228,7 +255,7 @@ def _open_with_datasets(source: str) -> Iterable[dict[str, Any]]:
 
 def _opened(path: Path) -> IO[bytes]:
     try:
-        return path.open("rb")
+        return regular(path).open("rb")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read as a JSON Lines file ({error}).") from None
 

@@ -4,50 +4,61 @@ of what is hashed, not of the other rows, unless they join media."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from data_pipelines.opening import BATCH, Opener
 from data_pipelines.reading import Problem, Row
-from data_pipelines.rows import absolute_from, name_of, sample_of, texts
-from data_pipelines.sources import Rows, write_samples
+from data_pipelines.rows import absolute_from, name_of, sample_of, short_hash, texts
+from data_pipelines.sources import Rows, atomic, write_rows
 from mmrl.plugins import ConfigError
 from mmrl.records import Sample
 
 By = Literal["media", "id"]
+LISTED = 5
+"""Bad rows spelled out in one error message."""
 
 
-def split(source: str, folder: Path, *, test: float, by: By = "media", seed: int = 0) -> dict[str, tuple[Path, int]]:
+def split(
+    source: str,
+    folder: Path,
+    *,
+    test: float,
+    by: By = "media",
+    seed: int = 0,
+    tick: Callable[[Rows], None] = lambda rows: None,
+) -> dict[str, tuple[Path, int]]:
     """Write `NAME.train` and `NAME.test` into `folder`, in the source's form; returns path and number of rows of each.
 
     About the share `test` of the rows, drawn by hash, is in the second. By media, rows with a file in common (by
-    content, also through other rows) stay together, and rows without media that ask the same. ConfigError on the first
-    bad row, and if a part would be empty.
+    content, also through other rows) stay together, and rows without media that ask the same. ConfigError lists the
+    first bad rows; with any, or if a part would be empty, nothing is written. `tick` is called after every batch.
     """
     if not 0 < test < 1:
         raise ConfigError(f"--test {test:g}: a share between 0 and 1 is expected.")
-    groups = _joined(source) if by == "media" else {}
-    parquet = all(file.suffix == ".parquet" for file in Rows(source).files)
-    stem, suffix = Path(source.partition(":")[0]).stem, ".parquet" if parquet else ".jsonl"
-    written: dict[str, tuple[Path, int]] = {}
-    counts = {"train": 0, "test": 0}
-
-    def part(name: str) -> Iterator[Row]:
-        for row, sample in _samples(source):
-            drawn = share_of(seed, _key(row, sample, by, groups)) < test
-            if drawn == (name == "test"):
-                counts[name] += 1
-                yield row
-
-    for name in ("test", "train"):
-        path = folder / f"{stem}.{name}{suffix}"
-        write_samples(path, part(name))
-        written[name] = (path, counts[name])
-    if empty := [name for name, count in counts.items() if not count]:
-        for path, _ in written.values():
-            path.unlink()
+    rows, place = Rows(source), Path(source.partition(":")[0])
+    if place.is_dir() and folder.resolve() == place.resolve():
+        raise ConfigError(f"{source}: both parts would be read as rows of this folder; name another one with --out.")
+    name = place.resolve().name if place.is_dir() else place.stem
+    suffix = ".parquet" if all(file.suffix == ".parquet" for file in rows.files) else ".jsonl"
+    second = _drawn(rows, source, test=test, by=by, seed=seed, tick=tick)
+    counts = {"train": second.count(False), "test": second.count(True)}
+    if empty := [part for part, count in counts.items() if not count]:
         raise ConfigError(f"{source}: the {empty[0]} part would be empty; change --test or --seed.")
-    return written
+
+    def part(wanted: bool) -> Iterator[Row]:
+        again = Rows(source)
+        for (_, row), drawn in zip(again, second, strict=True):
+            if drawn == wanted and not isinstance(row, Problem):
+                yield absolute_from(row, again.folder)
+
+    paths = {part: folder / f"{name}.{part}{suffix}" for part in ("train", "test")}
+    with atomic(paths["train"]) as train, atomic(paths["test"]) as held_out:
+        write_rows(train, part(False), paths["train"])
+        write_rows(held_out, part(True), paths["test"])
+    return {part: (path, counts[part]) for part, path in paths.items()}
 
 
 def share_of(seed: int, key: str) -> float:
@@ -56,34 +67,50 @@ def share_of(seed: int, key: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _samples(source: str) -> Iterator[tuple[Row, Sample]]:
-    rows = Rows(source)
-    for where, row in rows:
-        try:
-            if isinstance(row, Problem):
-                raise ValueError(row.message)
-            sample = sample_of(row, name_of(row), folder=rows.folder, where=where)
-            yield absolute_from(row, rows.folder), sample
-        except ValueError as error:
-            raise ConfigError(f"{where}: {error}.\n  `mmrl data check {source}` lists all bad rows.") from None
+def _drawn(rows: Rows, source: str, *, test: float, by: By, seed: int, tick: Callable[[Rows], None]) -> list[bool]:
+    """For every row in order, whether it is in the second part."""
+    keys: list[str] = []
+    groups: dict[str, str] = {}
+    problems: list[str] = []
+    opener, stream = Opener(rows.folder, decode=False), iter(rows)
+    while batch := list(islice(stream, BATCH)):
+        opener.ahead(row for _, row in batch)
+        for where, row in batch:
+            try:
+                if isinstance(row, Problem):
+                    raise ValueError(row.message)
+                sample = sample_of(row, name_of(row), folder=rows.folder, where=where)
+            except ValueError as error:
+                problems.append(f"{where}: {str(error).rstrip('.')}." if len(problems) < LISTED else "")
+                continue
+            keys.append(_key(row, sample, by))
+            _join(groups, sample)
+        tick(rows)
+    if problems:
+        more = f" ({len(problems) - LISTED:,} more not listed)" if len(problems) > LISTED else ""
+        raise ConfigError(
+            "\n".join(problems[:LISTED])
+            + f"\n{len(problems):,} bad rows{more}; `mmrl data check {source}` lists all, and `mmrl data convert rows "
+            f"{source} --out FILE` leaves them out."
+        )
+    return [share_of(seed, key if by == "id" else _root(groups, key)) < test for key in keys]
 
 
-def _key(row: Row, sample: Sample, by: By, groups: dict[str, str]) -> str:
+def _key(row: Row, sample: Sample, by: By) -> str:
+    """What a row is drawn by: its id; its first medium; the hash of its question."""
     if by == "id":
         return name_of(row)
     if not sample.media:
-        return "\n".join(texts([message for message in sample.messages if message["role"] != "assistant"]))
-    return _root(groups, sample.media[0].digest)
+        asked: list[Any] = [message for message in sample.messages if message["role"] != "assistant"]
+        return short_hash("\n".join(texts(asked)))
+    return sample.media[0].digest
 
 
-def _joined(source: str) -> dict[str, str]:
+def _join(groups: dict[str, str], sample: Sample) -> None:
     """Digest -> another of its group, for media of rows with several; the smallest digest of a group is its root."""
-    groups: dict[str, str] = {}
-    for _, sample in _samples(source):
-        roots = {_root(groups, media.digest) for media in sample.media} if len(sample.media) > 1 else set()
-        for root in roots - {min(roots, default="")}:
-            groups[root] = min(roots)
-    return groups
+    roots = {_root(groups, media.digest) for media in sample.media} if len(sample.media) > 1 else set()
+    for root in roots - {min(roots, default="")}:
+        groups[root] = min(roots)
 
 
 def _root(groups: dict[str, str], digest: str) -> str:

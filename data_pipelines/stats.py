@@ -17,6 +17,7 @@ from data_pipelines.opening import BATCH, Opener
 from data_pipelines.reading import Problem
 from data_pipelines.rows import name_of, sample_of, texts
 from data_pipelines.sources import Rows
+from data_pipelines.targets import golds
 from mmrl.records import Sample
 from mmrl.runs.summary import clean
 
@@ -105,14 +106,11 @@ def _count(found: Statistics, sample: Sample, tokens: int | None) -> None:
             else:
                 part.other_answers += 1
             break
-    try:
-        for start, end in [target["span"]] if "span" in target else target.get("spans", []):
-            part.seconds[round(end - start)] += 1
-        for x1, y1, x2, y2 in [target["box"]] if "box" in target else target.get("boxes", []):
-            width, height = sample.media[0].size
-            part.areas[round(1000 * (x2 - x1) * (y2 - y1) / (width * height))] += 1
-    except (TypeError, ValueError, IndexError):  # `mmrl data check` says what is wrong with it
-        found.bad += 1
+    for span in golds(target, "span", "spans", 2):
+        part.seconds[round(span[1] - span[0])] += 1
+    for x1, y1, x2, y2 in golds(target, "box", "boxes", 4) if sample.media else ():
+        width, height = sample.media[0].size
+        part.areas[round(1000 * (x2 - x1) * (y2 - y1) / (width * height))] += 1
 
 
 def tables(found: Statistics) -> Group:

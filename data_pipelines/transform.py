@@ -50,7 +50,7 @@ def transform(
                 yield row
                 continue
             where = row.pop("where")
-            known = name_of(row if row.get("id") else relative_to(row, folder))
+            known = name_of(row if row.get("id") is not None else relative_to(row, folder))
             try:
                 changed = stage.plugin(row, rng=Random(f"{seed}/{name}/{known}"), **stage.settings)
             except ConfigError:

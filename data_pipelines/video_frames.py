@@ -50,19 +50,23 @@ class Stored:
     """Names in `READERS`, in the order to try them."""
 
 
-def describe(path: str) -> Stored:
-    """ValueError says why a file or folder is no video that can be read."""
+def describe(path: str, alive: Callable[[], None] = lambda: None) -> Stored:
+    """ValueError says why a file or folder is no video that can be read.
+
+    `alive` is called after every packet of a container file and every frame of a folder: looking through all of a film
+    may take long, and is no sign of a decoder that hangs.
+    """
     if Path(path).is_dir():
-        return _describe_folder(path)
+        return _describe_folder(path, alive)
     if path.lower().endswith(".npz"):
         return _describe_array(path)
-    return _describe_container(path)
+    return _describe_container(path, alive)
 
 
 # -- container files -----------------------------------------------------------------------------------------------
 
 
-def _describe_container(path: str) -> Stored:
+def _describe_container(path: str, alive: Callable[[], None]) -> Stored:
     """Counts packets, as headers lie; one frame is decoded, as only frames carry the rotation that phones record."""
     import av
 
@@ -71,14 +75,19 @@ def _describe_container(path: str) -> Stored:
             if not container.streams.video:
                 raise ValueError("it has no video")
             stream = container.streams.video[0]
-            packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
-            if not packets:
+            stamps: list[int | None] = []
+            cut = False
+            for packet in _packets(container, stream):
+                stamps.append(packet.pts)
+                cut = packet.is_corrupt
+                alive()
+            if not stamps:
                 raise ValueError("it has no frames")
-            if packets[-1].is_corrupt and stream.frames > len(packets):
+            if cut and stream.frames > len(stamps):
                 raise ValueError(
-                    f"it is cut short: its header counts {stream.frames} frames, {len(packets) - 1} are whole"
+                    f"it is cut short: its header counts {stream.frames} frames, {len(stamps) - 1} are whole"
                 )
-            fps = _frame_rate(container, stream, [packet.pts for packet in packets])
+            fps = _frame_rate(container, stream, stamps)
         with av.open(path, options={"format_whitelist": FORMATS}) as container:
             first = next(container.decode(video=0))
     except (av.FFmpegError, ValueError, StopIteration) as error:
@@ -88,7 +97,12 @@ def _describe_container(path: str) -> Stored:
     size = (first.height, first.width) if turned else (first.width, first.height)
     check_pixels(path, size)
     # decord may crash on a file with a rotation.
-    return Stored(len(packets), fps, size, installed("pyav", "decord") if first.rotation else installed())
+    return Stored(len(stamps), fps, size, installed("pyav", "decord") if first.rotation else installed())
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Those that hold a frame. Nobody may keep them: together they are the whole file."""
+    return (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
 
 
 def _frame_rate(container: Any, stream: Any, stamps: Sequence[int | None]) -> float:
@@ -153,9 +167,9 @@ def _with_pyav(path: str, indices: Sequence[int], stored: Stored) -> Frames:
 
     with av.open(path, options={"format_whitelist": FORMATS}) as container:
         stream = container.streams.video[0]
-        packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
-        stamps = [packet.pts for packet in packets if packet.pts is not None]
-        keys = sorted(packet.pts for packet in packets if packet.pts is not None and packet.is_keyframe)
+        packets = [(packet.pts, packet.is_keyframe) for packet in _packets(container, stream)]
+    stamps = [stamp for stamp, _ in packets if stamp is not None]
+    keys = sorted(stamp for stamp, is_key in packets if stamp is not None and is_key)
     if len(set(stamps)) < len(packets):
         frames = _by_counting(path, indices)
     else:
@@ -215,7 +229,7 @@ def frame_files(folder: str) -> list[Path]:
     return sorted((file for file in Path(folder).iterdir() if file.suffix.lower() in SUFFIXES), key=order)
 
 
-def _describe_folder(path: str) -> Stored:
+def _describe_folder(path: str, alive: Callable[[], None]) -> Stored:
     files = frame_files(path)
     if not files:
         raise ValueError(f"{path} is a folder without frames ({', '.join(SUFFIXES)})")
@@ -223,6 +237,7 @@ def _describe_folder(path: str) -> Stored:
     for file in files[1:]:
         if (other := image_size(file)) != size:
             raise ValueError(f"{file} has {other[0]} x {other[1]} pixels and the first frame {size[0]} x {size[1]}")
+        alive()
     return Stored(len(files), 0.0, size, ("images",))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -135,7 +136,11 @@ def generate(
         str, typer.Argument(metavar="MODEL|RUN", help="A folder with an image or video model, or a run.")
     ],
     prompts: Annotated[
-        list[str], typer.Argument(metavar="PROMPT...", help="What to make; key=value sets the sampling, as steps=20.")
+        list[str],
+        typer.Argument(
+            metavar="PROMPT...",
+            help="What to make; key=value sets the sampling, as steps=20 (a space in front makes it a prompt).",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the pictures and grid.png.")] = Path("generated"),
     count: Annotated[int, typer.Option(help="Pictures to keep of each prompt.")] = 1,
@@ -340,11 +345,23 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Errors that a user can mend are printed without a traceback; everything else shows one."""
+    """Errors that a user can mend are printed without a traceback; everything else shows one.
+
+    A reward that failed too often shows the traceback of its first failure, which is of the reward's own code.
+    """
     from mmrl.plugins import ConfigError
 
     try:
         app()
+    except RuntimeError as error:
+        from rewards.scoring import RewardFailure
+
+        if not isinstance(error, RewardFailure):
+            raise
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        Console(stderr=True).print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        sys.exit(1)
     except ConfigError as error:
         Console(stderr=True).print(Text(f"error: {error}", style="red"), soft_wrap=True)
         sys.exit(2)

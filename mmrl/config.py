@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_pipelines.budget import Budget
 from data_pipelines.decoding import Decoding
-from mmrl.plugins import ConfigError, nearest
+from mmrl.plugins import ConfigError, hint_of, nearest, takes_text
 
 StageSpec = dict[str, Any]
 """`{name: ..., setting: ...}`; in YAML a bare name is enough."""
@@ -58,9 +58,9 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    train: str
-    """A JSON Lines file; its format is in docs/data.md."""
-    test: str | None = None
+    train: str | list[str]
+    """A JSON Lines file, or several that are read as one; the format is in docs/data.md."""
+    test: str | list[str] | None = None
     """Held out; evaluated every `evaluate.every` steps."""
     budget: Budget = field(default_factory=Budget)
     labels: Literal["needed", "withheld"] = "needed"
@@ -272,11 +272,15 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         raise ConfigError(f"{override}: there is nothing at `{key}` to set.") from None
 
 
-def settings_from(words: typing.Iterable[str]) -> dict[str, Any]:
-    """The mapping that `key=value` words spell, as `apply_override` reads each."""
+def settings_from(words: typing.Iterable[str], plugin: typing.Callable[..., Any] | None = None) -> dict[str, Any]:
+    """The mapping that `key=value` words spell, as `apply_override` reads each. A setting that the plugin takes as a
+    text is the text as it was typed: in `version=1.5 media=2024` YAML would read numbers."""
     given: dict[str, Any] = {}
     for word in words:
+        key, _, typed = word.partition("=")
         apply_override(given, word)
+        if plugin is not None and key in given and takes_text(hint_of(plugin, key), given[key]):
+            given[key] = typed
     return given
 
 

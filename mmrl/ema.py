@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mmrl.config import OptimizerConfig
+from mmrl.plugins import ConfigError
 
 if TYPE_CHECKING:
     from mmrl.stages import Policy
@@ -29,7 +30,12 @@ class MovingAverage:
         self.decay, self.every = config.ema, config.ema_every
         self.updates = 0
         self._trained = dict(policy.trainable()) if self.decay is not None else {}
-        assert all(weights.dtype == torch.float32 for weights in self._trained.values())
+        for name, weights in self._trained.items():
+            if weights.dtype != torch.float32:
+                raise ConfigError(
+                    f"optimizer.ema = {self.decay}: {name} trains in {str(weights.dtype).removeprefix('torch.')}, too "
+                    "coarse to average. Train it in float32, or leave optimizer.ema out."
+                )
         self._average = {name: weights.detach().clone() for name, weights in self._trained.items()}
         optimizer.register_step_post_hook(lambda *_: self._follow())
 

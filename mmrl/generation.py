@@ -29,12 +29,14 @@ from mmrl.records import Rollouts, Sample
 from mmrl.runs import layout
 from mmrl.runs.files import write_bytes
 from mmrl.runs.run import model_of
-from mmrl.runs.summary import clean
+from mmrl.runs.summary import clean, mean
 from mmrl.stages import Policy
 from rewards.scoring import RewardFailure, Rewards, check_reads, check_targets
 
 SETTING = re.compile(r"[a-z_]+=")
-"""How an argument begins that is a setting and not a prompt."""
+"""How an argument begins that is a setting and not a prompt; a space before it makes it a prompt."""
+OURS = re.compile(r"\d\d+(-.*)?\.(png|mp4)|grid\.png")
+"""The names of the files that `generate` writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,15 @@ class Source:
     def kind(self) -> type[Policy]:
         return policy_class(self.model.path)
 
+    @property
+    def from_image(self) -> bool:
+        """Whether its pipeline starts from an image."""
+        from mmrl.policies.families import FAMILIES
+        from mmrl.policies.pipelines import pipeline_class
+
+        name = pipeline_class(self.model.path)
+        return name in FAMILIES and FAMILIES[name].from_image is not None
+
     def start(self) -> Policy:
         """The policy; of a run, as it was before the first step."""
         return self.kind.load(self.model, self.config.data.budget if self.config else Budget())
@@ -119,9 +130,15 @@ class Source:
         how: Any = Stage("sampling", self.kind.sampling, checked).at(total - 1, total)
         how = replace(how, same_noise=False).at_temperature(request.temperature)
         given = settings_from(request.settings)
-        return replace(
-            how, **check_settings(self.kind.sampling, given, name="sampling", where="mmrl generate: sampling")
-        )
+        try:
+            return replace(
+                how, **check_settings(self.kind.sampling, given, name="sampling", where="mmrl generate: sampling")
+            )
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error}\n  Read as settings, not as prompts: {', '.join(map(repr, request.settings))}. A prompt that "
+                "begins like key=value gets a space in front of it."
+            ) from None
 
 
 class Kept(NamedTuple):
@@ -157,7 +174,10 @@ def generate(
     other = Source.find(compare) if compare is not None else None
     if other is not None and other.kind.makes != source.kind.makes:
         raise ConfigError(f"{target} makes {source.kind.makes}s and {compare} {other.kind.makes}s: nothing to compare.")
+    check_folder(out)
     samples = samples_of(prompts, request.images)
+    if request.images and not source.from_image and not (other is not None and other.from_image):
+        raise ConfigError(f"--image {request.images[0]}: {target} starts from no image. Leave the option out.")
     how = (other if other is not None and source.config is None else source).sampling(request)
     with scoring(request, samples, source.kind.makes) as rewards:
         make = partial(make_all, how=how, samples=samples, request=request, rewards=rewards, console=console)
@@ -171,9 +191,21 @@ def generate(
     return write(sides, samples, out, request)
 
 
+def check_folder(out: Path) -> None:
+    """ConfigError for a folder that holds the pictures of an earlier call, which would be mixed with the new ones."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file; name a folder.")
+    earlier = sorted(file.name for file in out.glob("*") if OURS.fullmatch(file.name))
+    if earlier:
+        raise ConfigError(
+            f"--out {out} holds pictures of an earlier call ({earlier[0]}{', ...' if len(earlier) > 1 else ''}). "
+            "Name another folder, or remove this one."
+        )
+
+
 def samples_of(prompts: Sequence[str], images: Sequence[Path]) -> list[Sample]:
     """One sample per prompt, each prompt once. The prompt is the id, so its noise does not depend on its neighbours."""
-    prompts = list(dict.fromkeys(prompts))
+    prompts = list(dict.fromkeys(prompt.strip() for prompt in prompts))
     if not prompts:
         raise ConfigError('mmrl generate needs a prompt, for example "a red circle on a white background".')
     if len(images) not in (0, 1, len(prompts)):
@@ -307,9 +339,3 @@ def table(sides: Sequence[Sequence[Kept]], names: Sequence[str], samples: Sequen
 
 def arrow(pair: tuple[float, float]) -> Text:
     return Text(" → ".join("-" if math.isnan(value) else f"{value:.3f}" for value in pair))
-
-
-def mean(values: Sequence[float]) -> float:
-    """Of those that are numbers; NaN of none."""
-    numbers = [value for value in values if not math.isnan(value)]
-    return math.fsum(numbers) / len(numbers) if numbers else math.nan

@@ -138,21 +138,37 @@ def load_trained(path: str, config: Config) -> Policy:
     return policy_class(path).load(settings, config.data.budget)
 
 
-def read_for(kind: type[Policy], path: str, data: DataConfig, console: Console) -> list[Sample]:
+def read_for(kind: type[Policy], path: str | Sequence[str], data: DataConfig, console: Console) -> list[Sample]:
     """A dataset for this kind of policy. What makes images or videos needs no target but those its rewards ask for,
     and what learns without labels needs none."""
     return read_data(path, data, console, prompts_only=kind.makes != "text" or data.labels == "withheld")
 
 
 def read_data(
-    path: str, data: DataConfig, console: Console, *, need_target: bool = True, prompts_only: bool = False
+    paths: str | Sequence[str],
+    data: DataConfig,
+    console: Console,
+    *,
+    need_target: bool = True,
+    prompts_only: bool = False,
 ) -> list[Sample]:
-    """The samples of a file, under the settings of `data`; what `bad_media: skip` leaves out is named and counted."""
+    """The samples of a file or several, under the settings of `data`; what `bad_media: skip` leaves out is named and
+    counted."""
     left_out: list[str] = []
     skipped = left_out.append if data.bad_media == "skip" else None
-    samples = read_samples(path, need_target=need_target, prompts_only=prompts_only, roots=data.roots, skipped=skipped)
-    say_skipped(left_out, len(samples) + len(left_out), console)
-    return samples
+    first: dict[str, Sample] = {}
+    for path in [paths] if isinstance(paths, str) else paths:
+        for sample in read_samples(
+            path, need_target=need_target, prompts_only=prompts_only, roots=data.roots, skipped=skipped
+        ):
+            if sample.id in first:
+                raise ConfigError(
+                    f"{sample.where}: the id {sample.id} is already that of {first[sample.id].where}; the ids of all "
+                    "files that are read as one must differ."
+                )
+            first[sample.id] = sample
+    say_skipped(left_out, len(first) + len(left_out), console)
+    return list(first.values())
 
 
 def say_skipped(left_out: Sequence[str], rows: int, console: Console) -> None:
@@ -184,6 +200,7 @@ def check_sampling(policy: Policy, recipe: Recipe, *, where: str) -> Any:
         try:
             first = recipe.sampling.at(step, total)
             policy.check(first, training=True)
+            recipe.check_lacks(policy.lacks(first))
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
     return first

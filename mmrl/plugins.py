@@ -16,8 +16,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, get_type_hints
+from types import SimpleNamespace, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mmrl.schedules import Schedule, as_schedule
 
@@ -143,6 +143,20 @@ def hint_of(plugin: Callable[..., Any], setting: str) -> Any:
         return get_type_hints(alone, getattr(function, "__globals__", {}), include_extras=True).get(setting, Any)
     except (NameError, AttributeError, TypeError):
         return Any
+
+
+def takes_text(hint: Any, value: Any) -> bool:
+    """Whether a setting of this type is a text or a path, and this value, made of a word by YAML, is none of its other
+    types."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    texts = [option for option in options if option in (str, Path) or _words(option)]
+    others = [get_origin(option) or option for option in options if option not in texts]
+    numbers = [int] if float in others else []
+    return bool(texts) and not isinstance(value, tuple(kind for kind in others + numbers if isinstance(kind, type)))
+
+
+def _words(hint: Any) -> bool:
+    return get_origin(hint) is Literal and all(isinstance(word, str) for word in get_args(hint))
 
 
 def build(

@@ -33,6 +33,18 @@ class Term:
     def is_group_loss(self) -> bool:
         return hasattr(self.stage.plugin, "group_loss")
 
+    @property
+    def needs(self) -> dict[str, str]:
+        """The signals it reads, and for each what asks for it: the term, or the term with a setting. A loss says by
+        `needed_by` which of its signals only a setting asks for that is on."""
+        settings: Mapping[str, str] = getattr(self.stage.plugin, "needed_by", {})
+        name = f"`{self.stage.name}`"
+        return {
+            signal: f"{name} with {settings[signal]}" if signal in settings else name
+            for signal in self.stage.needs
+            if signal not in settings or self.stage.settings.get(settings[signal])
+        }
+
     def coefficient(self, step: int, total: int, metrics: Mapping[str, float]) -> float:
         return self.coef(step, total, metrics) if isinstance(self.coef, Schedule) else self.coef
 
@@ -61,7 +73,7 @@ class Recipe:
     @property
     def loss_needs(self) -> set[str]:
         """Signals the loss terms read; those of the policy are then the current ones, with gradient."""
-        return {signal for term in self.terms for signal in term.stage.needs}
+        return {signal for term in self.terms for signal in term.needs}
 
     def score(self, rollouts: Rollouts, step: int) -> None:
         """Fill scores, reward and notes. With `data.labels: withheld` the rewards see samples without their gold."""
@@ -82,6 +94,14 @@ class Recipe:
                     f"{where}: `{stage.name}` needs {', '.join(sorted(missing))}, which this policy does not provide.\n"
                     f"  (Provided: {', '.join(sorted(provided))}.)"
                 )
+
+    def check_lacks(self, lacks: Mapping[str, str]) -> None:
+        """Refuse what the policy could provide, but not with its model and `sampling`; `lacks` says why, by signal."""
+        asked = {signal: f"`{stage.name}`" for stage in self.advantages for signal in stage.needs}
+        for term in self.terms:
+            asked |= term.needs
+        for signal in sorted(asked.keys() & lacks.keys()):
+            raise ConfigError(f"{asked[signal]} needs {signal}, which there is not with {lacks[signal]}.")
 
 
 def make_recipe(config: Config, policy: type[Policy], *, where: str) -> Recipe:

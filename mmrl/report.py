@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mmrl.advantages import group_count, group_std
+from mmrl.advantages import group_count, group_mean, group_std
 from mmrl.records import MicroBatch, Rollouts
 from rewards.scoring import Rewards
 
@@ -57,8 +57,8 @@ def describe(rollouts: Rollouts, rewards: Rewards) -> dict[str, float]:
     first = torch.tensor([rollouts.rows_of(g)[0] for g in range(len(rollouts.samples))])
     compared = group_count(reward, group)[first] > 1
     flat = compared & (std[first] == 0)
-    means = torch.zeros(len(flat)).index_add(0, group, reward.nan_to_num()) / group.bincount()
-    high = means > rewards.halfway(rollouts)[first]
+    halfway = rewards.halfway(rollouts).masked_fill(reward.isnan(), float("nan"))
+    high = (group_mean(reward, group) > group_mean(halfway, group))[first]
     metrics["groups_zero_spread"] = float(flat.float().mean())
     metrics["groups_all_right"] = float((flat & high).float().mean())
     metrics["groups_all_wrong"] = float((flat & ~high).float().mean())

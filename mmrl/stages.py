@@ -147,6 +147,11 @@ class Policy(Protocol):
         Called before anything is written."""
         ...
 
+    def lacks(self, how: Any) -> Mapping[str, str]:
+        """Signals of `provides` that there are not with this model and `sampling`, and why. Asked before anything is
+        written."""
+        ...
+
     def prepare(self, samples: Sequence[Sample], how: Any) -> None:
         """What is done once, before the first completion, for all samples that the policy will be asked for."""
         ...

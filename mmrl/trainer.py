@@ -54,12 +54,11 @@ def train(
         with clock("credit"):
             credit(policy, recipe, rollouts, context)
         with clock("learn"):
-            report = learn(policy, optimizer, rollouts, recipe, context)
+            tolerance = policy.tolerance if step == run.first_step else None
+            report = learn(policy, optimizer, rollouts, recipe, context, tolerance=tolerance)
         sampler.observe(step, rollouts)
         metrics = {**describe(rollouts, recipe.rewards), **report.metrics(), **clock.metrics()}
         run.record(step, rollouts, metrics)
-        if step == run.first_step:
-            check_on_policy(report, tolerance=policy.tolerance)
         if run.due(step, config.evaluate.every) and held_out:
             with average.applied():
                 result = evaluate(policy, recipe.rewards, held_out, config.evaluate, recipe.sampling, seed=config.seed)
@@ -124,7 +123,8 @@ def make_context(
 
 def credit(policy: Policy, recipe: Recipe, rollouts: Rollouts, context: Context) -> None:
     """Fill `advantage` by the chain, after the signals its links need; log-probs that only the loss needs come last,
-    of the actions that the chain has left to be trained. Rows without reward get 0."""
+    of the actions that the chain has left to be trained. Rows without reward leave the mask, and with it every loss
+    and every denominator: an update is as if they had not been made."""
     assert rollouts.reward is not None
     early, budget = recipe.credit_needs, recipe.config.micro_batch_tokens
     old_early = bool(early & {"logp_old", *policy.provides})
@@ -138,6 +138,7 @@ def credit(policy: Policy, recipe: Recipe, rollouts: Rollouts, context: Context)
     for stage in recipe.advantages:
         advantage = stage.at(context.step, context.total, context.metrics)(advantage, rollouts, context)
     rollouts.advantage = advantage.nan_to_num(0.0)
+    rollouts.mask = rollouts.mask & ~advantage.isnan()
     if recipe.config.optimizer.updates_per_rollout > 1 and not old_early:
         fill_logp_old(policy, rollouts, [], budget=budget)
     if "logp_ref" in recipe.loss_needs - early:
@@ -162,8 +163,19 @@ def fill_logp_ref(policy: Policy, rollouts: Rollouts, *, budget: int) -> None:
         rollouts.logp_ref[batch.rows] += policy.reference_logp(rollouts.part(batch)).cpu()
 
 
-def learn(policy: Policy, optimizer: torch.optim.AdamW, rollouts: Rollouts, recipe: Recipe, context: Context) -> Report:
-    """`updates_per_rollout` optimizer updates: `epochs` passes over the rollouts, whole groups in equal parts."""
+def learn(
+    policy: Policy,
+    optimizer: torch.optim.AdamW,
+    rollouts: Rollouts,
+    recipe: Recipe,
+    context: Context,
+    *,
+    tolerance: float | None = None,
+) -> Report:
+    """`updates_per_rollout` optimizer updates: `epochs` passes over the rollouts, whole groups in equal parts.
+
+    With a `tolerance` the log-probs are checked against those of the generation before anything is updated.
+    """
     config, report = recipe.config.optimizer, Report()
     parts = config.updates_per_rollout // config.epochs
     rate = learning_rate(config, context.step, context.total)
@@ -171,6 +183,9 @@ def learn(policy: Policy, optimizer: torch.optim.AdamW, rollouts: Rollouts, reci
         for part in range(min(parts, len(rollouts.samples))):
             batch = rollouts if parts == 1 else rollouts.select_groups(range(part, len(rollouts.samples), parts))
             accumulate(policy, batch, recipe, context, report)
+            if tolerance is not None:
+                check_on_policy(report, tolerance=tolerance)
+                tolerance = None
             norm = update(policy, optimizer, rate=rate, max_grad_norm=config.max_grad_norm)
             report.updated(grad_norm=norm, learning_rate=rate)
     if rollouts.logp_old is None:
@@ -179,8 +194,14 @@ def learn(policy: Policy, optimizer: torch.optim.AdamW, rollouts: Rollouts, reci
 
 
 def check_on_policy(report: Report, *, tolerance: float) -> None:
-    """The log-probs of the training pass must be those of the generation, or nothing that follows has a meaning."""
-    if report.mean_gap > tolerance:
+    """The log-probs of the training pass must be those of the generation, or nothing that follows has a meaning.
+
+    It catches a training pass that sees something else than the generation did: another prompt or image, other
+    weights, another time or guidance. Clipping does not depend on the gap, for both log-probs of a ratio are of the
+    training pass; so `tolerance` is not measured by a clip range but lies between what rounding does and what such a
+    mistake does (`Policy.tolerance`). It is the mean of the first update's policy-made actions, before the update.
+    """
+    if not report.mean_gap <= tolerance:
         raise RuntimeError(
             f"at the first step the log-probs of the training pass differ from those of the generation by "
             f"{report.mean_gap:.2g} on average (at most {tolerance:.2g} is rounding). The ratio is not 1 on policy: "
@@ -229,14 +250,18 @@ def term_loss(term: Term, stage: Any, logp: Tensor, part: Rollouts, share: Tenso
 @torch.no_grad()
 def group_coefficients(policy: Policy, stage: Any, batch: Rollouts, micro_batches: list[MicroBatch]) -> Tensor:
     """f32[N, T], dL/dlogp of a group loss at the current policy: its log-probs without gradient, then one small
-    autograd. A row may be cut over several micro-batches (some of its denoising steps in each)."""
+    autograd. A row may be cut over several micro-batches (some of its denoising steps in each). The loss compares the
+    rows with an action to train; those without are not there, and their coefficients are 0."""
     logp = torch.zeros(batch.mask.shape)
     for micro_batch in micro_batches:
         logp[micro_batch.rows] += policy.logp(batch.part(micro_batch))[0].cpu()
-    with torch.enable_grad():
-        logp.requires_grad_(True)
-        scores = stage.row_score(logp, on_device(batch, logp, {}))
-        (coefficients,) = torch.autograd.grad(stage.group_loss(scores, batch), logp)
+    rows = batch.mask.any(1).nonzero().flatten().tolist()
+    coefficients = torch.zeros_like(logp)
+    if rows:
+        there, trained = batch.select(rows), logp[rows].requires_grad_(True)
+        with torch.enable_grad():
+            scores = stage.row_score(trained, on_device(there, trained, {}))
+            (coefficients[rows],) = torch.autograd.grad(stage.group_loss(scores, there), trained)
     return coefficients
 
 

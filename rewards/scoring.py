@@ -190,23 +190,35 @@ def check_targets(rewards: Rewards, samples: Iterable[Sample], *, shown: int = 5
     """
     samples = list(samples)
     missing = [
-        f"{sample.where or f'sample {sample.id}'}: reward {entry.name} needs target.{key}"
-        for sample in samples
+        f"{sample.where or f'sample {sample.id}'}: {lack}" for sample in samples for lack in lacking(rewards, sample)
+    ]
+    if missing:
+        more = [f"... and {len(missing) - shown} more."] if len(missing) > shown else []
+        raise ConfigError("\n".join(missing[:shown] + more))
+    if samples and (idle := unapplied(rewards, [sample.meta.get("task") for sample in samples])):
+        raise ConfigError(f"{idle[0]}.")
+
+
+def lacking(rewards: Rewards, sample: Sample) -> list[str]:
+    """The keys of the target that rewards applied to this sample need and do not find, in words."""
+    return [
+        f"reward {entry.name} needs target.{key}"
         for entry in rewards.entries
         if entry.applies_to(sample)
         for key in entry.info.needs
         if sample.target.get(key) is None
     ]
-    if missing:
-        more = [f"... and {len(missing) - shown} more."] if len(missing) > shown else []
-        raise ConfigError("\n".join(missing[:shown] + more))
-    tasks = sorted({str(sample.meta.get("task", "none")) for sample in samples})
-    for entry in rewards.entries:
-        if samples and not any(entry.applies_to(sample) for sample in samples):
-            raise ConfigError(
-                f"reward {entry.name} applies to no sample: its task is {', '.join(entry.tasks or ())}, and the values "
-                f"of meta.task in the data are {', '.join(tasks)}."
-            )
+
+
+def unapplied(rewards: Rewards, tasks: Sequence[Any]) -> list[str]:
+    """The rewards that apply to none of the samples of a dataset, in words; `tasks` are the samples' `meta.task`."""
+    known = ", ".join(sorted({str("none" if task is None else task) for task in tasks}))
+    return [
+        f"reward {entry.name} applies to no sample: its task is {', '.join(entry.tasks)}, and the values of meta.task "
+        f"in the data are {known}"
+        for entry in rewards.entries
+        if entry.tasks is not None and not any(task in entry.tasks for task in tasks)
+    ]
 
 
 def _note(outcome: Outcome) -> dict[str, Any]:

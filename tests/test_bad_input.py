@@ -135,6 +135,19 @@ def test_rows_of_bad_media_are_skipped_and_counted_where_the_config_says_so(work
         run_training(str(workplace.config(data=data, name="another")), [], resume=False, console=console)
 
 
+def test_several_files_are_read_as_one_and_an_id_may_be_in_one_of_them_only(workplace):
+    path = workplace.folder / "more.jsonl"
+    (workplace.folder / "9.png").write_bytes((workplace.folder / "2.png").read_bytes())
+    path.write_text(json.dumps(row(9)))
+    both = {"train": [str(workplace.folder / "data.jsonl"), str(path)]}
+    console = Console(record=True, width=300, file=io.StringIO())
+    run_training(str(workplace.config(data=both)), [], resume=False, console=console)
+    assert "epochs of 4 samples" in console.export_text()
+    path.write_text(json.dumps(row(1)))
+    with pytest.raises(ConfigError, match=r"more.jsonl, row 1.*r1@.* is already that of .*data.jsonl, row 2"):
+        run_training(str(workplace.config(data=both, name="another")), [], resume=False, console=console)
+
+
 def test_a_path_that_leaves_the_data_folder(workplace):
     workplace.rows[1]["messages"][0]["content"][0]["image"] = "../../etc/passwd"
     message = workplace.message()
@@ -201,6 +214,16 @@ def test_the_command_prints_the_message_without_a_traceback(workplace):
     assert done.returncode == 2
     assert "group_size = 1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_command_shows_where_a_reward_failed_and_nothing_of_its_own(workplace):
+    name = workplace.reward("def mine(completion, sample):\n    colours = {}\n    return colours['red']")
+    command = [sys.executable, "-m", "mmrl.cli", "train", str(workplace.config(rewards=name))]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 1
+    trace, _, message = done.stderr.partition("error: reward mine")
+    assert "mine.py" in trace and "return colours['red']" in trace and trace.rstrip().endswith("KeyError: 'red'")
+    assert "failed on 4 of 4" in message and "trainer.py" not in done.stderr and "Traceback" not in message
 
 
 def test_a_model_that_is_not_there(workplace):

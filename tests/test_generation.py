@@ -185,6 +185,31 @@ def test_a_video_that_starts_from_an_image(models, tmp_path: Path):
         make(target, tmp_path / "other", ["rain"], settings=settings)
 
 
+def test_an_image_that_no_pipeline_starts_from_is_refused(model, tmp_path: Path):
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "start.png")
+    with pytest.raises(ConfigError, match=r"--image .*start.png: .* starts from no image"):
+        make(model, tmp_path / "out", images=(tmp_path / "start.png",))
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_an_earlier_call_are_neither_mixed_with_new_ones_nor_lost(model, tmp_path: Path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    before = make(model, out, ["a circle", "a star"], settings=("steps=1",))
+    kept = {file: file.read_bytes() for file in out.iterdir()}
+    for leftover in [*before.files, before.grid]:
+        for file in set(kept) - {leftover}:
+            file.unlink(missing_ok=True)
+        with pytest.raises(ConfigError, match=rf"holds pictures of an earlier call \({leftover.name}\)"):
+            make(model, out, ["a square"], settings=("steps=1",))
+        assert [file.name for file in out.iterdir()] == [leftover.name]
+        for file, content in kept.items():
+            file.write_bytes(content)
+    with pytest.raises(ConfigError, match="is a file"):
+        make(model, out / "notes.txt")
+
+
 @pytest.mark.parametrize(
     ("prompt", "name"),
     [("A red, red circle!", "a-red-red-circle"), ("x" * 90, "x" * 40), ("../../etc", "etc"), ("红色的圆", "红色的圆"),
@@ -200,6 +225,7 @@ def test_file_names_are_readable_and_stay_in_their_folder(prompt: str, name: str
     [
         ({"prompts": [" "]}, "the prompt is empty"),
         ({"settings": ("stepz=3",)}, "Did you mean steps"),
+        ({"settings": ("e=mc2 in chalk",)}, r"Read as settings, not as prompts: 'e=mc2 in chalk'. .* a space in front"),
         ({"best_of": 3}, "--reward"),
         ({"best_of": 1, "count": 2, "rewards": ("brightness",)}, "fewer"),
         ({"count": 0}, "at least 1"),
@@ -231,10 +257,12 @@ def test_a_run_without_checkpoint_says_so(trained: Path, tmp_path: Path):
 
 def test_the_command_tells_prompts_from_settings(model, tmp_path: Path):
     arguments = [
-        "generate", model, "E=mc2 on a board", "steps=3", "a circle", "--best-of", "2", "--reward", "brightness",
-        "--out", str(tmp_path),
+        "generate", model, "E=mc2 on a board", "steps=3", " steps=many", "a circle", "--best-of", "2", "--reward",
+        "brightness", "--out", str(tmp_path),
     ]  # fmt: skip
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert {file.name for file in tmp_path.iterdir()} == {"01-e-mc2-on-a-board.png", "02-a-circle.png", "grid.png"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "01-e-mc2-on-a-board.png", "02-steps-many.png", "03-a-circle.png", "grid.png",
+    }  # fmt: skip
     assert "2 of each prompt" in result.output and "grid.png" in result.output

@@ -82,7 +82,7 @@ def train(recipe: str, data: Path, folder: Path, *changes: str) -> Path:
 def test_training_a_pipeline_from_random_weights(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_diffusion, "PICTURES", 64)
     with torch.random.fork_rng(devices=[]):
-        tiny_diffusion.main(kind, tmp_path / kind, see=4, draw=4)
+        tiny_diffusion.main(kind, tmp_path / kind, see=4, draw=4, move=2)
     policy = policy_class(str(tmp_path / kind)).load(ModelConfig(path=str(tmp_path / kind)), Budget())
     assert all(torch.isfinite(weights).all() for _, weights in policy.trainable())
     assert all(weights.dtype == torch.float32 for _, weights in policy.trainable())

@@ -259,7 +259,7 @@ def test_failed_rows_leave_their_group_and_get_no_advantage(place):
     policy, recipe, rollouts, context = collect(place, "failed-rows")
     rollouts.reward[1] = float("nan")
     credit(policy, recipe, rollouts, context)
-    assert (rollouts.advantage[1] == 0).all()
+    assert (rollouts.advantage[1] == 0).all() and not rollouts.mask[1].any()
     others = rollouts.reward[[0, 2, 3]]
     expected = (others - others.mean()) / (others.std() + 1e-6)
     assert torch.allclose(rollouts.advantage[[0, 2, 3], 0], expected, atol=1e-5)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.captions.render import paint
-from data_pipelines.captions.scenes import NAMES, SHAPES, draw_description, draw_mistake, draw_scene
+from data_pipelines.captions.scenes import HEADINGS, NAMES, SHAPES, draw_description, draw_mistake, draw_scene
 from data_pipelines.dataset import write_samples
 from data_pipelines.drawing import canvases
 from data_pipelines.gui.shapes import COLOURS
@@ -42,8 +42,9 @@ def make_captions(
     }
 
 
-def make_figures(out: str | Path) -> dict[str, Path]:
-    """Every prompt that the tiny text-to-image pipelines know, without pictures: `a red circle`, 30 in all.
+def make_figures(out: str | Path, *, moving: bool = False) -> dict[str, Path]:
+    """Every prompt that the tiny text-to-image pipelines know, without pictures: `a red circle`, 30 in all; with
+    `moving` those of the tiny text-to-video pipeline, `a red circle moving left`, 120.
 
     Six pairs of colour and shape are in `test.jsonl` and never in `train.jsonl`, where each colour and shape still is.
     """
@@ -51,24 +52,27 @@ def make_figures(out: str | Path) -> dict[str, Path]:
     held_out = {(colour, SHAPES[index % len(SHAPES)]) for index, colour in enumerate(NAMES)}
     splits = {"train": [pair for pair in pairs if pair not in held_out], "test": sorted(held_out)}
     return {
-        split: write_samples(Path(out) / f"{split}.jsonl", _prompts(split, chosen)) for split, chosen in splits.items()
+        split: write_samples(Path(out) / f"{split}.jsonl", _prompts(split, chosen, moving))
+        for split, chosen in splits.items()
     }
 
 
-def _prompts(split: str, pairs: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+def _prompts(split: str, pairs: list[tuple[str, str]], moving: bool) -> Iterator[dict[str, Any]]:
+    """The captions of a target are about single pictures, and so say nothing of a heading."""
     for colour, shape in pairs:
         others = {f"a {other} {shape}" for other in NAMES} | {f"a {colour} {other}" for other in SHAPES}
         caption = f"a {colour} {shape}"
-        yield {
-            "id": f"figures-{colour}-{shape}",
-            "messages": [{"role": "user", "content": caption}],
-            "target": {
-                "caption": caption,
-                "captions": sorted(others),
-                "colour": "#{:02x}{:02x}{:02x}".format(*COLOURS[colour]),
-            },
-            "meta": {"task": "figures", "split": split},
-        }
+        for heading in HEADINGS if moving else ("",):
+            yield {
+                "id": "-".join(filter(None, ("figures", colour, shape, heading))),
+                "messages": [{"role": "user", "content": f"{caption} moving {heading}" if heading else caption}],
+                "target": {
+                    "caption": caption,
+                    "captions": sorted(others),
+                    "colour": "#{:02x}{:02x}{:02x}".format(*COLOURS[colour]),
+                },
+                "meta": {"task": "figures", "split": split} | ({"heading": heading} if heading else {}),
+            }
 
 
 def _rows(out: Path, split: str, count: int, seed: int, size: int, pairs: float) -> Iterator[dict[str, Any]]:

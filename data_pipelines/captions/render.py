@@ -1,4 +1,4 @@
-"""Paint a `Scene` at any size of 24 pixels or more."""
+"""Paint a `Scene`, or a film of one moving figure, at any size of 24 pixels or more."""
 
 from __future__ import annotations
 
@@ -24,9 +24,31 @@ def paint(scene: Scene, rng: Random, *, size: int = 64) -> Image.Image:
     canvas = Canvas(Image.new("RGB", (size, size), BACKGROUNDS[scene.background]))
     sides = [rng.uniform(*SIDES[figure.size or "large"]) for figure in scene.figures]
     for figure, side, (x, y) in zip(scene.figures, sides, _places(scene, sides, rng), strict=True):
-        left, top, pixels = round(x * size), round(y * size), max(round(side * size), 4)
-        canvas.paint((left, top, left + pixels, top + pixels), _painter(figure))
+        _put(canvas, figure, side, x, y)
     return canvas.image
+
+
+def film(figure: Figure, heading: str, rng: Random, *, size: int, frames: int) -> list[Image.Image]:
+    """A figure that crosses a white picture from edge to edge, to the left, right, up or down, at even speed; RGB."""
+    side = rng.uniform(*SIDES[figure.size or "large"])
+    start, end, across = EDGE, 1 - EDGE - side, rng.uniform(EDGE, 1 - EDGE - side)
+    if heading in ("left", "up"):
+        start, end = end, start
+    pictures = []
+    for index in range(frames):
+        along = start + (end - start) * index / max(frames - 1, 1)
+        x, y = (along, across) if heading in ("left", "right") else (across, along)
+        canvas = Canvas(Image.new("RGB", (size, size), BACKGROUNDS["white"]))
+        _put(canvas, figure, side, x, y)
+        pictures.append(canvas.image)
+    return pictures
+
+
+def _put(canvas: Canvas, figure: Figure, side: float, x: float, y: float) -> None:
+    """Paint a figure of that side with its top left corner at (x, y), all in shares of the picture's side."""
+    size = canvas.image.width
+    left, top, pixels = round(x * size), round(y * size), max(round(side * size), 4)
+    canvas.paint((left, top, left + pixels, top + pixels), _painter(figure))
 
 
 def _painter(figure: Figure) -> Painter:

@@ -16,6 +16,8 @@ BACKGROUNDS = {"white": (255, 255, 255), "gray": (128, 128, 128), "black": (0, 0
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 """Where the first of two shapes is, seen from the second; and the other way round."""
 NAMES = tuple(COLOURS)
+HEADINGS = ("left", "right", "up", "down")
+"""Where a figure of a film moves to."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from data_pipelines.charts.style import RENDERERS, Renderer, Style, draw_style, 
 from data_pipelines.charts.tables import VEGA_TABLES, Table, read_csv_table, vega_table
 from data_pipelines.charts.views import KINDS, Chart, Kind, draw_chart
 from data_pipelines.dataset import write_samples
-from data_pipelines.drawing import canvases
+from data_pipelines.drawing import canvases, counted
 from mmrl.plugins import ConfigError, nearest
 
 HELD_OUT = 8
@@ -59,7 +59,7 @@ def make_charts(
     paths = {}
     for split, rows in (("train", count), ("test", test_count)):
         made = _rows(out, split, rows, seed, per_chart, used, kinds, questions, renderers, prompt)
-        paths[split] = write_samples(out / f"{split}.jsonl", made)
+        paths[split] = write_samples(out / f"{split}.jsonl", counted(made, split, rows))
     return paths
 
 

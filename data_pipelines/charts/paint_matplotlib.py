@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from data_pipelines.charts.ink import ink_on
 from data_pipelines.charts.style import Style, below, layered, tilted, title_lines, written
 from data_pipelines.charts.views import Chart
 
@@ -70,8 +71,9 @@ def _bars(axes: Axes, chart: Chart, style: Style) -> None:
         if style.labels:
             inside = chart.kind == "stacked_bar"
             texts = [written(value) for value in chart.values[s]]
+            ink = ink_on(style.palette[s]) if inside else style.ink
             axes.bar_label(bars, texts, label_type="center" if inside else "edge", padding=0 if inside else 2,
-                           fontsize=style.text_size * 0.65, color="#000000" if inside else style.ink)  # fmt: skip
+                           fontsize=style.text_size * 0.65, color=ink)  # fmt: skip
     _scale(axes, chart, style)
     _categories(axes, chart, style, list(range(len(chart.categories))))
     if style.horizontal:
@@ -110,10 +112,10 @@ def _pie(axes: Axes, chart: Chart, style: Style) -> None:
              wedgeprops={"linewidth": 1, "edgecolor": axes.figure.get_facecolor()})  # fmt: skip
     if style.labels:
         angle = 90.0
-        for value in values:
+        for value, colour in zip(values, style.palette, strict=False):
             middle = math.radians(angle - value * 1.8)
             axes.text(0.72 * math.cos(middle), 0.72 * math.sin(middle), f"{written(value)}%", ha="center", va="center",
-                      fontsize=style.text_size * 0.68, color="#000000")  # fmt: skip
+                      fontsize=style.text_size * 0.68, color=ink_on(colour))  # fmt: skip
             angle -= value * 3.6
 
 

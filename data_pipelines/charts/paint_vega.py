@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from data_pipelines.charts.ink import ink_on
 from data_pipelines.charts.style import Style, below, layered, tilted, title_lines, written
 from data_pipelines.charts.views import BOX, Chart
 from mmrl.plugins import ConfigError
@@ -77,12 +78,13 @@ def _altair() -> tuple[Any, Any]:
     return altair, vl_convert
 
 
-def _rows(chart: Chart) -> list[dict[str, Any]]:
-    """One row per number; `low` and `high` are where its mark begins and ends."""
+def _rows(chart: Chart, style: Style) -> list[dict[str, Any]]:
+    """One row per number: `low` and `high` are where its mark begins and ends, `ink` is for text that stands on it."""
     return [
-        {"category": c, "series": s, "value": value, "low": low, "high": high, "middle": (low + high) / 2,
-         "text": written(value) + ("%" if chart.kind == "pie" else ""), "place": i}
-        for s, values, spans in zip(chart.series, chart.values, layered(chart), strict=True)
+        {"category": c, "series": name, "value": value, "low": low, "high": high, "middle": (low + high) / 2,
+         "text": written(value) + ("%" if chart.kind == "pie" else ""), "place": i,
+         "ink": ink_on(style.palette[(i if chart.kind == "pie" else s) % len(style.palette)])}
+        for s, (name, values, spans) in enumerate(zip(chart.series, chart.values, layered(chart), strict=True))
         for i, (c, value, (low, high)) in enumerate(zip(chart.categories, values, spans, strict=True))
     ]  # fmt: skip
 
@@ -129,7 +131,7 @@ def _bars(chart: Chart, style: Style) -> list[Any]:
     if chart.kind == "grouped_bar":
         offset = {"x": alt.XOffset, "y": alt.YOffset}[along]
         encoding[f"{along}Offset"] = offset("series:N", sort=list(chart.series))
-    base = alt.Chart(_data(_rows(chart)))
+    base = alt.Chart(_data(_rows(chart, style)))
     plain = {} if "color" in encoding else {"color": style.palette[0]}
     layers = [base.mark_bar(**plain).encode(**encoding)]
     if style.labels:
@@ -138,7 +140,8 @@ def _bars(chart: Chart, style: Style) -> list[Any]:
         place[across] = _number(chart, "middle" if inside else "high", across)
         look: dict[str, Any]
         if inside:
-            look = {"align": "center", "baseline": "middle", "color": "#000000"}
+            look = {"align": "center", "baseline": "middle"}
+            place["color"] = alt.Color("ink:N", scale=None, legend=None)
         elif style.horizontal:
             look = {"align": "left", "baseline": "middle", "dx": 3, "color": style.ink}
         else:
@@ -149,7 +152,7 @@ def _bars(chart: Chart, style: Style) -> list[Any]:
 
 def _lines(chart: Chart, style: Style) -> list[Any]:
     alt = _altair()[0]
-    base = alt.Chart(_data(_rows(chart)))
+    base = alt.Chart(_data(_rows(chart, style)))
     encoding: dict[str, Any] = {"x": _category(chart, style, "x", band=False), "y": _number(chart, "value", "y")}
     points: dict[str, Any] = {}
     plain = {"color": style.palette[0]}
@@ -164,7 +167,7 @@ def _lines(chart: Chart, style: Style) -> list[Any]:
         shape = {"triangle": "triangle-up"}.get(style.marker, style.marker)
         layers.append(base.mark_point(shape=shape, filled=True, size=45, opacity=1, **plain).encode(**encoding))
     for under in (False, True) if style.labels else ():
-        rows = [row for row in _rows(chart) if below(chart.values[0], row["place"]) == under]
+        rows = [row for row in _rows(chart, style) if below(chart.values[0], row["place"]) == under]
         text = alt.Chart(_data(rows)).mark_text(dy=10 if under else -9, fontSize=style.text_size - 1, color=style.ink)
         layers.append(text.encode(x=encoding["x"], y=encoding["y"], text="text:N"))
     return layers
@@ -178,20 +181,20 @@ def _areas(chart: Chart, style: Style) -> list[Any]:
     if chart.by:
         encoding["color"] = _colour(chart.series, "series", chart.by, style)
     plain = {} if chart.by else {"color": style.palette[0]}
-    return [alt.Chart(_data(_rows(chart))).mark_area(opacity=1, **plain).encode(**encoding)]
+    return [alt.Chart(_data(_rows(chart, style))).mark_area(opacity=1, **plain).encode(**encoding)]
 
 
 def _pie(chart: Chart, style: Style) -> list[Any]:
     alt = _altair()[0]
-    base = alt.Chart(_data(_rows(chart))).encode(
+    base = alt.Chart(_data(_rows(chart, style))).encode(
         theta=alt.Theta("value:Q", stack=True, scale=alt.Scale(domain=[0, 100])), order=alt.Order("place:Q"),
         color=_colour(chart.categories, "category", chart.category, style),
     )  # fmt: skip
     radius = min(style.size) * 0.33
     layers = [base.mark_arc(outerRadius=radius)]
     if style.labels:
-        text = base.mark_text(radius=radius * 0.72, fontSize=style.text_size, fill="#000000")
-        layers.append(text.encode(text="text:N", color=alt.value("#000000")))
+        text = base.mark_text(radius=radius * 0.72, fontSize=style.text_size)
+        layers.append(text.encode(text="text:N", color=alt.Color("ink:N", scale=None, legend=None)))
     return layers
 
 
@@ -200,7 +203,7 @@ def _histogram(chart: Chart, style: Style) -> list[Any]:
     assert chart.across is not None
     edges = chart.across.ticks
     rows = [row | {"from": a, "to": b, "centre": (a + b) / 2}
-            for row, a, b in zip(_rows(chart), edges, edges[1:], strict=False)]  # fmt: skip
+            for row, a, b in zip(_rows(chart, style), edges, edges[1:], strict=False)]  # fmt: skip
     scale = alt.Scale(domain=[edges[0], edges[-1]], nice=False, zero=False)
     axis = alt.Axis(values=list(edges), format=FORMAT, title=chart.category_label)
     base = alt.Chart(_data(rows))

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.reading import csv_rows
+from data_pipelines.reading import Problem, csv_rows
 from mmrl.plugins import ConfigError
 
 Cell = str | float | None
@@ -81,7 +81,9 @@ def read_csv_table(path: str | Path) -> Table:
     """
     path = Path(path)
     rows: list[dict[str, str]] = []
-    for _, row in csv_rows(path):
+    for where, row in csv_rows(path):
+        if isinstance(row, Problem):
+            raise ConfigError(f"{where}: {row.message}.")
         rows.append({key.strip(): value.strip() for key, value in row.items()})
         if len(rows) > MOST_ROWS:
             raise ConfigError(f"{path}: more than {MOST_ROWS:,} rows; give a chart's worth of them.")
@@ -150,7 +152,9 @@ def _shipped(file: str) -> Iterator[dict[str, Any]]:
     if path.suffix == ".json":
         yield from json.loads(path.read_text(encoding="utf-8"))
         return
-    for _, row in csv_rows(path):
+    for where, row in csv_rows(path):
+        if isinstance(row, Problem):
+            raise ConfigError(f"{where}: {row.message}.")
         yield {key: text if _number(text) is None else _number(text) for key, text in row.items()}
 
 

@@ -69,7 +69,7 @@ def read_aitz(
         past.append(str(action))
         common = {"task": "aitz_action", "source": "aitz", "split": split, "coordinates": "norm1", "order": order}
         row["meta"] = common | row["meta"]
-        yield row
+        yield row | {"where": where}
 
 
 def _steps(annotations: Path) -> Iterator[tuple[str, Any, int]]:

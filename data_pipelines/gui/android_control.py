@@ -64,6 +64,7 @@ def read_android_control(
             "messages": [{"role": "user", "content": parts}],
             "target": target,
             "meta": {"task": "ui_action", "source": "android-control", "split": split, "coordinates": coordinates},
+            "where": where,
         }
 
 

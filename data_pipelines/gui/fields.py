@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.reading import Problem, json_items
-from data_pipelines.rows import short
+from data_pipelines.reading import Problem, inside, json_items, short
 from mmrl.plugins import ConfigError
 
 
@@ -56,12 +55,10 @@ def number(item: dict[str, Any], key: str) -> float:
 
 
 def media_file(folder: Path, name: str) -> str:
-    """The absolute path of a file that an annotation names relative to `folder`, and that must not leave it."""
-    root = folder.absolute()
-    path = Path(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name or "\\" in name:
-        raise ValueError(f"{short(name)} is no path inside the folder of the media")
-    return str(root / path)
+    """As `reading.inside`; these formats write slashes, so a backslash is no part of a path."""
+    if "\\" in name:
+        raise ValueError(f"{short(name)} is not a file of {folder}")
+    return inside(folder, name)
 
 
 def proper(box: Sequence[float], written: str) -> list[float]:

@@ -51,6 +51,7 @@ def read_screenspot(
             yield Problem(where, str(error))
             continue
         row["id"] = str(item.get("id") or f"{file.stem}-{key}")
+        row["where"] = where
         row["meta"]["coordinates"] = coordinates
         row["messages"][0]["content"].append({"type": "text", "text": question})
         yield row

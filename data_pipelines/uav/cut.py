@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
 from data_pipelines.dataset import write_samples
-from data_pipelines.media import open_image
+from data_pipelines.drawing import counted
+from data_pipelines.images import limit_pixels, open_image
 from data_pipelines.reading import Problem, Row
+from data_pipelines.sources import atomic
 from data_pipelines.uav.build import scene_pictures
 from data_pipelines.uav.dota import dota_pictures, function_of
-from data_pipelines.uav.pictures import Picture, image_folder, label_files
+from data_pipelines.uav.pictures import Hard, Picture, image_folder, label_files
 from data_pipelines.uav.prompts import units
 from data_pipelines.uav.questions import View, ask_about, check_tasks, rows_of
 from data_pipelines.uav.tiles import LEAST, OVERLAP, SIDE, Tile, area, clip, crop, hull, tiles, visible
@@ -29,12 +33,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Format = Literal["dota", "visdrone", "scenes"]
-READ: dict[str, tuple[Callable[[Path], Iterator[Picture | Problem]], str, str]] = {
-    "dota": (lambda path: dota_pictures(path, difficult="skip", version="1.0"), "*.txt", ".png"),
-    "visdrone": (lambda path: visdrone_pictures(path, ignored="skip", occluded="skip"), "*.txt", ".jpg"),
-    "scenes": (scene_pictures, "*.json", ".jpg"),
+READ: dict[str, tuple[Callable[..., Iterator[Picture | Problem]], str, str, dict[str, str]]] = {
+    "dota": (dota_pictures, "*.txt", ".png", {"difficult": "skip", "version": "1.0"}),
+    "visdrone": (partial(visdrone_pictures, ignored="skip"), "*.txt", ".jpg", {"occluded": "skip"}),
+    "scenes": (scene_pictures, "*.json", ".jpg", {}),
 }
-"""Format -> what reads a label file, which files those are, and the ending of pictures. `scenes` are drawn ones."""
+"""Format -> what reads a label file, which files those are, the ending of pictures, and the format's own settings.
+`scenes` are drawn ones."""
+LARGEST = 2**29
+"""Pixels of a picture: DOTA's largest have 20,000 x 20,000, 1.2 GB when decoded."""
 GREY = (114, 114, 114)
 """What ignored regions are painted over with."""
 SMALLEST = 6.0
@@ -56,6 +63,10 @@ def make_uav_tiles(
     questions: int = 2,
     tasks: Sequence[str] | None = None,
     most: int = 30,
+    version: str | None = None,
+    difficult: Hard | None = None,
+    occluded: Hard | None = None,
+    max_image_pixels: int = LARGEST,
     coordinates: str = "pixel",
     think: bool = True,
     seed: int = 0,
@@ -65,8 +76,10 @@ def make_uav_tiles(
     Tiles are `side` pixels of the picture wide and high, overlap by `overlap` (None: the whole picture) and are shrunk
     to `max_pixels`. A thing belongs to a tile that shows at least `least` of its area; of a kind with things that a
     tile shows less of, nothing is counted there. VisDrone's ignored regions are painted grey, and things mostly under
-    the paint are not asked for. Tiles without a thing are left out. What cannot be read or decoded is listed in
-    `<split>_problems.txt`, if anything. Returns the paths.
+    the paint are not asked for. Tiles without a thing are left out. `version` and `difficult` are the settings of the
+    reader of DOTA, `occluded` of that of VisDrone. Pictures of more than `max_image_pixels` are not decoded.
+
+    What cannot be read or decoded is listed in `<split>_problems.txt`, if anything. Returns the paths.
     """
     if format not in READ:
         raise ConfigError(f"format = {format}: one of {', '.join(READ)}.")
@@ -75,7 +88,13 @@ def make_uav_tiles(
     units(coordinates)
     check_tasks(tasks or ())
     tiles((1, 1), side=side, overlap=overlap, max_pixels=max_pixels)  # refuses settings before anything is opened
-    read, pattern, usual = READ[format]
+    read, pattern, usual, own = READ[format]
+    chosen = {"version": version, "difficult": difficult, "occluded": occluded}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if other := [name for name in given if name not in own]:
+        known = f"its own are {', '.join(own)}" if own else "it has none of its own"
+        raise ConfigError(f"{other[0]} = {given[other[0]]} is no setting of format = {format}; {known}.")
+    read = partial(read, **own | given)
     labels, out = Path(annotations), Path(out)
     folder = (
         labels.absolute()
@@ -83,20 +102,21 @@ def make_uav_tiles(
         else image_folder(labels, Path(images) if images else None)
     )
     stored = out.absolute() / split
+    files = label_files(labels, pattern)
     stored.mkdir(parents=True, exist_ok=True)
-    problems: list[Problem] = []
+    listed = out / f"{split}_problems.txt"
 
-    def rows() -> Iterator[Row]:
-        for path in label_files(labels, pattern):
+    def rows(problem: Callable[[Problem], object]) -> Iterator[Row]:
+        for path in counted(files, split, len(files)):
             for item in read(path):
                 if isinstance(item, Problem):
-                    problems.append(item)
+                    problem(item)
                     continue
                 source = folder / f"{item.name}{suffix or usual}"
                 try:
                     image = open_image(source)
                 except ValueError as error:
-                    problems.append(Problem(item.where, str(error)))
+                    problem(Problem(item.where, str(error)))
                     continue
                 yield from of_picture(item, image, str(source))
 
@@ -127,12 +147,30 @@ def make_uav_tiles(
                     coordinates=coordinates,
                 )
 
-    paths = {split: write_samples(out / f"{split}.jsonl", rows())}
-    if problems:
-        paths[f"{split}_problems"] = out / f"{split}_problems.txt"
-        lines = (f"{problem.where}: {problem.message}.\n" for problem in problems)
-        paths[f"{split}_problems"].write_text("".join(lines), encoding="utf-8")
+    with (
+        atomic(listed) as unfinished,
+        unfinished.open("w", encoding="utf-8") as file,
+        _large_pictures(max_image_pixels),
+    ):
+        made = rows(lambda problem: file.write(f"{problem.where}: {problem.message}.\n"))
+        paths = {split: write_samples(out / f"{split}.jsonl", made)}
+    if listed.stat().st_size:
+        return paths | {f"{split}_problems": listed}
+    listed.unlink()
     return paths
+
+
+@contextmanager
+def _large_pictures(pixels: int) -> Iterator[None]:
+    """Pictures that are cut may be larger than those a model is given whole."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    limit_pixels(pixels)
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def view_of(view: View, tile: Tile, least: float = LEAST) -> View:

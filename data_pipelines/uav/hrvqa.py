@@ -66,8 +66,7 @@ def read_hrvqa(
     are read once, side by side; answers are held in memory only as far as their order differs from the questions'.
     """
     annotations = Path(annotations)
-    questions = annotations / f"{split}_question.json" if annotations.is_dir() else annotations
-    answers = Path(answers) if answers else questions.with_name(questions.name.replace("question", "answer"))
+    questions, answers = _files(annotations, answers, split)
     folder = (Path(images) if images else questions.parent / "images").absolute()
     if answers == questions or not answers.is_file():
         raise ConfigError(f"{questions}: there is no {answers.name} beside it. The answers of the test split are not "
@@ -100,8 +99,22 @@ def read_hrvqa(
             continue
         hint = HINTS.get(TASKS[kind], "") if kind != "areas" or areas == "ranges" else ""
         asked = f"{question.strip()} {hint.format(bins=listed([*BIN_NAMES, NO_AREA]))}".strip()
-        yield _row(number, folder / f"{image}{suffix}", prompt(asked, think=think), kind, target, split)
+        row = _row(number, folder / f"{image}{suffix}", prompt(asked, think=think), kind, target, split)
+        yield row | {"where": where}
     yield from known.rest()
+
+
+def _files(annotations: Path, answers: Path | None, split: str) -> tuple[Path, Path]:
+    """Of the questions and of the answers."""
+    questions = annotations / f"{split}_question.json" if annotations.is_dir() else annotations
+    return questions, Path(answers or questions.with_name(questions.name.replace("question", "answer")))
+
+
+def _reads(annotations: Path, *, answers: Path | None = None, split: str = "train", **settings: Any) -> Sequence[Path]:
+    return _files(annotations, answers, split)
+
+
+read_hrvqa.reads = _reads  # type: ignore[attr-defined]  # what `convert.digest` asks for
 
 
 class _Answers:

@@ -123,10 +123,11 @@ def read_pictures(
             if not asked:
                 yield Problem(item.where, "no question about this picture has a certain answer", "no question")
             meta = {"source": source, "split": split, "image": item.name}
-            yield from rows_of(
+            rows = rows_of(
                 iter(asked), image=str(folder / f"{item.name}{suffix}"), name=f"{source}-{item.name}", meta=meta,
                 think=think, coordinates=coordinates,
             )  # fmt: skip
+            yield from (row | {"where": item.where} for row in rows)
 
 
 def number(text: str) -> float:

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from data_pipelines.dataset import write_samples
+from data_pipelines.drawing import counted
 from data_pipelines.video.ask import TASKS, Question, Task, draw_question, grounding
 from data_pipelines.video.clips import Clip, Form, Scale, draw_clip, form_of
 from data_pipelines.video.render import frames, write_video
@@ -70,7 +71,7 @@ def make_video_cold_start(
 def _questions(
     out: Path, split: str, count: int, seed: int, scale: Scale, form: Form, tasks: Sequence[Task]
 ) -> Iterator[dict[str, Any]]:
-    for index in range(count):
+    for index in counted(range(count), split, count):
         rng = Random(f"video/{seed}/{split}/{index}")
         task = tasks[index % len(tasks)]
         question = None
@@ -86,7 +87,7 @@ def _questions(
 
 
 def _chats(out: Path, count: int, seed: int, form: Form, noise: float) -> Iterator[dict[str, Any]]:
-    for index in range(count):
+    for index in counted(range(count), "cold_start", count):
         rng = Random(f"video/{seed}/cold_start/{index}")
         clip = draw_clip(rng, form)
         # Shapes that collide move at the same time: asked for both, a model could copy its earlier answer.

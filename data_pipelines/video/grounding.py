@@ -205,6 +205,8 @@ def _lengths(durations: Path | None) -> dict[str, float] | None:
         return None
     found = {}
     for where, line in csv_rows(Path(durations)):
+        if isinstance(line, Problem):
+            raise ConfigError(f"{where}: {line.message}.")
         if "id" not in line or "length" not in line:
             raise ConfigError(f"{where}: a CSV file with the columns `id` and `length` is expected.")
         try:

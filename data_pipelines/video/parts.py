@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.reading import Problem, Row
+from data_pipelines.reading import Problem, Row, inside
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 EXTENSIONS = ("mp4", "mkv", "webm")
@@ -39,7 +39,10 @@ class Bad(ValueError):
 
 
 def attempt(where: str, make: Callable[..., Row], *arguments: Any) -> Row | Problem:
-    """The row with `where`, the place it comes from, or the problem that kept it from being made."""
+    """The row with `where`, the place it comes from, or the problem that kept it (or an argument) from being made."""
+    for argument in arguments:
+        if isinstance(argument, Problem):
+            return argument
     try:
         return make(*arguments) | {"where": where}
     except Bad as error:
@@ -133,14 +136,12 @@ def duration(item: Mapping[str, Any], key: str = "duration") -> float:
 def media_file(media: Path, *names: str, extensions: Sequence[str] = ("",)) -> str:
     """Absolute path of the first of `names`, each with the first of `extensions`, that exists; if none does, of the
     very first. Bad if it would lie outside the folder."""
-    folder = os.path.abspath(media)
-    found = []
-    for name in names:
-        path = os.path.abspath(os.path.join(folder, name))
-        if os.path.commonpath((folder, path)) != folder or path == folder or "\0" in path:
-            raise Bad(f"the media path {_short(name)} leaves the folder {folder}", "path outside")
-        found += [f"{path}.{extension}" if extension else path for extension in extensions]
-    return next((path for path in found if os.path.exists(path)), found[0])
+    files = [f"{name}.{extension}" if extension else name for name in names for extension in extensions]
+    file = next((file for file in files if os.path.exists(os.path.join(media, file))), files[0])
+    try:
+        return inside(media, file)
+    except ValueError as error:
+        raise Bad(str(error), "path outside") from None
 
 
 def video_part(path: str, *, within: Sequence[float] | None = None) -> dict[str, Any]:

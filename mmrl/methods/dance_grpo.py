@@ -21,10 +21,17 @@ def best_and_worst(advantage: Tensor, rollouts: Rollouts, context: Context, *, b
     """Only the `best` highest and `worst` lowest rows of every prompt receive loss; a link after the comparison.
 
     Advantages stay those of the whole group. Of equal rows the earlier counts as higher. Rows without reward are never
-    kept; a group with no more than best + worst rows keeps all others.
+    kept; a group with no more than best + worst rows keeps all others. Where that is every group from the start, the
+    link would do nothing, and is refused.
     """
     if best < 0 or worst < 0 or best + worst == 0:
         raise ConfigError(f"best_and_worst: best = {best}, worst = {worst} keeps nothing; one of them is at least 1.")
+    largest = max(rollouts.group_sizes())
+    if context.step == 0 and best + worst >= largest:
+        raise ConfigError(
+            f"best_and_worst: best = {best} and worst = {worst} keep all of a group of {largest}. Lower them, raise "
+            "group_size, or leave this link out."
+        )
     value, keep = per_row(advantage), torch.zeros(len(rollouts), dtype=torch.bool)
     for g in range(len(rollouts.samples)):
         rows = ((rollouts.group == g) & ~value.isnan()).nonzero().flatten()

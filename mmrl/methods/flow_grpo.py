@@ -18,10 +18,14 @@ def gaussian_kl(logp: Tensor, rows: Rollouts, *, without_dt: bool = False) -> Te
     """KL(policy || reference) of every step, |mean - mean_ref|^2 / (2 std^2), averaged over latent dimensions.
 
     `without_dt` multiplies it by the step's length |dt|, which cancels the dt in std = s sqrt|dt|: what Flow-GRPO's
-    code for images computes, and what its coefficients 0.01 to 0.04 are for. Its code for Wan has the true KL.
+    code for images computes, and what its coefficients 0.01 to 0.04 are for. Its code for Wan has the true KL, and so
+    have steps whose std holds no dt (`noise: cps`, DDIM), for which `without_dt` is refused.
     """
     divergence = rows.signals["gaussian_kl"]
     return divergence * rows.signals["step_size"] if without_dt else divergence
+
+
+gaussian_kl.needed_by = {"step_size": "without_dt"}
 
 
 @needs("velocity_mse")

@@ -17,6 +17,25 @@ from mmrl.randomness import numpy_generator, torch_generator
 if TYPE_CHECKING:
     from mmrl.policies.diffusion import Denoising
 
+UNREAD = {
+    "all": ("size", "first", "last", "every", "stride"),
+    "random": ("every", "stride"),
+    "progressive": (),
+    "start": ("every", "stride"),
+}
+"""The settings `window_...` that a kind of window does not read."""
+
+
+def check_window(how: Denoising) -> None:
+    """ConfigError for a setting of the window that this kind of window does not read."""
+    for name in UNREAD[how.window]:
+        if (value := getattr(how, f"window_{name}")) is not None:
+            other = "random, progressive or start" if how.window == "all" else "progressive"
+            raise ConfigError(
+                f"sampling.window_{name} = {value} has no effect with sampling.window = {how.window}.\n"
+                f"  Leave it out (or null), or set sampling.window to {other}."
+            )
+
 
 def noisy_steps(how: Denoising, *, seed: int, step: int) -> list[int]:
     """The denoising steps, of `how.steps` numbered from 0, that are drawn rather than deterministic.
@@ -31,20 +50,23 @@ def noisy_steps(how: Denoising, *, seed: int, step: int) -> list[int]:
         raise ConfigError("sampling.steps = 1 trains nothing: set sampling.last_step to train the last step as well.")
     size = len(usable)
     if how.window != "all":
-        end = how.steps if how.window_last is None else how.window_last
-        usable = [index for index in usable if how.window_first <= index < end]
+        if how.window_size is None:
+            raise ConfigError(f"sampling.window = {how.window} needs sampling.window_size, its number of steps.")
+        first, end = how.window_first or 0, how.steps if how.window_last is None else how.window_last
+        usable = [index for index in usable if first <= index < end]
         size = how.window_size
         if size > len(usable):
             raise ConfigError(
                 f"sampling.window_size = {size}: only {len(usable)} of {how.steps} steps are between window_first = "
-                f"{how.window_first} and window_last = {end}, the last step {'' if how.last_step else 'not '}included."
+                f"{first} and window_last = {end}, the last step {'' if how.last_step else 'not '}included."
             )
-    places = range(0, len(usable) - size + 1, how.window_stride if how.window == "progressive" else 1)
+    stride = how.window_stride or 1 if how.window == "progressive" else 1
+    places = range(0, len(usable) - size + 1, stride)
     place = 0
     if how.window == "random":
         place = int(numpy_generator(seed, "window", step).integers(len(places)))
     elif how.window == "progressive":
-        place = (step // how.window_every) % len(places)
+        place = (step // (how.window_every or 25)) % len(places)
     return usable[places[place] :][:size]
 
 

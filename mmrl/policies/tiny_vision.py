@@ -2,52 +2,115 @@
 
 From random weights, language modelling alone suppresses vision tokens long before it could use them (1,600 steps of 32
 chats left the answers at chance; docs/notes.md). Supervised directly, the tower learns within minutes: every vision
-token says which element of a drawn screen it lies on (colour, kind) and where that element's centre is. The heads are
-thrown away. `scripts/make_tiny_vlm.sh` runs it: python -m mmrl.policies.tiny_vision IN OUT COLD_START_JSONL
+token says what it lies on (colour, kind, whether it moves), where the centre of that is, and how many centres are in
+its cell. The pictures are drawn as they are needed, of all four modalities. The heads are thrown away.
+`scripts/make_tiny_vlm.sh` runs it: python -m mmrl.policies.tiny_vision IN OUT
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from data_pipelines.dataset import read_samples
-from data_pipelines.gui.render import TINY_KINDS
-from data_pipelines.gui.shapes import COLOURS
-from data_pipelines.media import open_image
+from data_pipelines.charts.tiny import FLOOR, UNIT, draw_bars, paint_bars
+from data_pipelines.gui.render import TINY_KINDS, draw_screen
+from data_pipelines.gui.shapes import COLOURS, THEMES
+from data_pipelines.uav.tiny import draw_tiny
+from data_pipelines.video.clips import FORMS, draw_clip
+from data_pipelines.video.render import paint
 from mmrl.policies.tiny import MERGE, PATCH
-from mmrl.records import Sample
 
 SIDE = 64
-"""Width and height of the screens in pixels."""
+"""Width and height of the pictures in pixels; frames of clips have half of it."""
 CELL = PATCH * MERGE
 """Pixels per side of a vision token."""
-CELLS = SIDE // CELL
 SEEN = 12
-"""An element must cover this many pixels of a cell to be its answer."""
-HEADS = {"colour": len(COLOURS) + 1, "kind": len(TINY_KINDS), "x": SIDE, "y": SIDE}
-"""Classes of each head; the last colour is "nothing here"."""
+"""A thing must cover this many pixels of a cell to be its answer."""
+KINDS = (*TINY_KINDS, "square", "bar", "car", "house", "tree", "river")
+HEADS = {"colour": len(COLOURS) + 1, "kind": len(KINDS), "x": SIDE, "y": SIDE, "moves": 2, "centres": 4}
+"""Classes of each head. The last colour is "nothing here, or nothing with a colour of its own"; x and y are in 64ths of
+the picture's sides; the last number of centres is "this many or more"."""
 
 
-def pretrain(source: Path, out: Path, data: Path, *, steps: int = 2000, batch: int = 64, rate: float = 1e-3) -> None:
-    """Train the vision tower of the model in `source` on the screens of a cold-start dataset; save to `out`."""
+@dataclass(frozen=True)
+class Thing:
+    """Something in a picture."""
+
+    kind: str
+    colour: str | None
+    box: tuple[float, float, float, float]
+    """(x1, y1, x2, y2) in pixels."""
+    moves: bool = False
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Two frames that the model merges into one row of patches, the same one twice for an image, and what is there."""
+
+    frames: tuple[Image.Image, Image.Image]
+    things: list[Thing]
+
+
+def screen(rng: Random) -> Picture:
+    image, elements = draw_screen(rng, (SIDE, SIDE), rng.choice(list(THEMES)))
+    return Picture((image, image), [Thing(e.kind, e.name.split()[0], e.box) for e in elements])
+
+
+def chart(rng: Random) -> Picture:
+    bars = draw_bars(rng)
+    image = paint_bars(bars, rng.choice(list(THEMES)), grid=rng.random() < 0.7)
+    return Picture(
+        (image, image), [Thing("bar", b.colour, (b.left, FLOOR - UNIT * b.value, b.right, FLOOR)) for b in bars]
+    )
+
+
+def from_above(rng: Random) -> Picture:
+    image, seen = draw_tiny(rng, (SIDE, SIDE))
+    return Picture((image, image), [Thing(s.kind, s.colour, s.box) for s in seen])
+
+
+def moment(rng: Random) -> Picture:
+    """One second of a clip."""
+    clip = draw_clip(rng, FORMS["tiny"])
+    times = [(second := rng.randrange(clip.form.seconds)), second + 1 / clip.form.fps]
+    things = []
+    for actor in clip.in_view(times[0]):
+        (x, y), half = actor.place(times[0]), actor.diameter / 2
+        moves = actor.place(times[1]) != (x, y)
+        things.append(Thing(actor.kind, actor.colour_at(times[0]), (x - half, y - half, x + half, y + half), moves))
+    first, second_frame = (paint(clip, time) for time in times)
+    return Picture((first, second_frame), things)
+
+
+PAINTERS: tuple[Callable[[Random], Picture], ...] = (screen, chart, from_above, moment)
+
+
+def pretrain(source: Path, out: Path, *, steps: int = 2000, batch: int = 64, rate: float = 1e-3) -> None:
+    """Train the vision tower of the model in `source`; save the whole model to `out`. Each step draws `batch` pictures,
+    of each modality as many."""
     from mmrl.config import ModelConfig
     from mmrl.policies.pretrained import load_pretrained
 
     model, processor = load_pretrained(ModelConfig(path=str(source)))
     visual = model.model.visual
-    pixels, answers = prepare(read_samples(data, need_target=False), processor)
     with torch.no_grad():  # let positions be heard beside content from the start
         visual.pos_embed.weight.mul_(4.0)
         visual.patch_embed.proj.weight.mul_(0.5)
-    generator = torch.Generator().manual_seed(0)
     width = model.config.text_config.hidden_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -55,9 +118,10 @@ def pretrain(source: Path, out: Path, data: Path, *, steps: int = 2000, batch: i
     parameters = [*visual.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.05)
+    rng = Random("tiny vision")
     for _ in track(range(steps), "vision tower"):
-        chosen = torch.randint(len(pixels), (batch,), generator=generator)
-        loss = vision_loss(visual, heads, pixels[chosen], answers[chosen])
+        pictures = [paint_one(rng) for paint_one in PAINTERS for _ in range(batch // len(PAINTERS))]
+        loss = vision_loss(visual, heads, *encode(pictures, processor))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -67,46 +131,48 @@ def pretrain(source: Path, out: Path, data: Path, *, steps: int = 2000, batch: i
     processor.save_pretrained(out)
 
 
-def vision_loss(visual: Any, heads: Any, pixels: Tensor, answers: Tensor) -> Tensor:
-    """Mean cross-entropies of the four heads. `pixels` f32[B, patches, values], `answers` int64[B, CELLS**2, 4]."""
-    grid = torch.tensor([[1, SIDE // PATCH, SIDE // PATCH]]).expand(len(pixels), -1)
-    tokens = visual(pixels.flatten(0, 1), grid_thw=grid, return_dict=True).pooler_output.flatten(0, -2)
+def encode(pictures: Sequence[Picture], processor: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Patches f32[P, values] of all pictures in a row, their grids int64[n, 3], answers int64[tokens, heads]."""
+    pairs = [np.stack([np.asarray(frame) for frame in picture.frames]) for picture in pictures]
+    videos = [torch.from_numpy(pair).permute(0, 3, 1, 2) for pair in pairs]
+    values = processor.video_processor(videos=videos, do_resize=False, do_sample_frames=False, return_tensors="pt")
+    answers = torch.cat([answers_of(picture) for picture in pictures])
+    return values["pixel_values_videos"], values["video_grid_thw"], answers
+
+
+def vision_loss(visual: Any, heads: Any, pixels: Tensor, grids: Tensor, answers: Tensor) -> Tensor:
+    """Sum over the heads of their mean cross-entropies; cells without a thing count for `colour` and `centres` only."""
+    tokens = visual(pixels, grid_thw=grids, return_dict=True).pooler_output.flatten(0, -2)
     # At unit scale, as the language model's norm will present them.
     read = tokens * torch.rsqrt(tokens.pow(2).mean(-1, keepdim=True) + 1e-6)
-    colour, kind, x, y = answers.flatten(0, 1).unbind(-1)
-    seen = kind >= 0
-    loss = F.cross_entropy(heads["colour"](read), colour)
-    for name, answer in (("kind", kind), ("x", x), ("y", y)):
-        loss = loss + F.cross_entropy(heads[name](read[seen]), answer[seen])
-    return loss + 1e-3 * tokens.pow(2).mean()
+    loss = 1e-3 * tokens.pow(2).mean()
+    for name, answer in zip(HEADS, answers.unbind(-1), strict=True):
+        told = answer >= 0
+        loss = loss + F.cross_entropy(heads[name](read[told]), answer[told])
+    return loss
 
 
-def prepare(samples: Sequence[Sample], processor: Any) -> tuple[Tensor, Tensor]:
-    """Pixels f32[N, patches, values] and answers int64[N, CELLS**2, 4] of the samples' screens."""
-    pixels = []
-    for start in range(0, len(samples), 200):
-        images = [open_image(sample.media[0].path) for sample in samples[start : start + 200]]
-        values = processor.image_processor(images=images, do_resize=False, return_tensors="pt")["pixel_values"]
-        pixels.append(values.view(len(images), -1, values.shape[-1]))
-    return torch.cat(pixels), torch.stack([answers_of(sample.meta["elements"]) for sample in samples])
-
-
-def answers_of(elements: Sequence[dict[str, Any]]) -> Tensor:
-    """int64[CELLS**2, 4]: colour, kind, x, y of the element that covers most of each cell; kind -1 for none."""
-    answers = torch.tensor([[len(COLOURS), -1, -1, -1]] * CELLS**2)
-    for cell in range(CELLS**2):
-        top, left = CELL * (cell // CELLS), CELL * (cell % CELLS)
-        most = SEEN - 1
-        for element in elements:
-            x1, y1, x2, y2 = element["box"]
-            width, height = min(x2, left + CELL) - max(x1, left), min(y2, top + CELL) - max(y1, top)
-            if min(width, height) > 0 and width * height > most:
-                most = width * height
-                colour, kind = element["name"].split()
-                place = [(x1 + x2) // 2, (y1 + y2) // 2]
-                answers[cell] = torch.tensor([list(COLOURS).index(colour), TINY_KINDS.index(kind), *place])
+def answers_of(picture: Picture) -> Tensor:
+    """int64[cells, heads], row by row: the thing that covers most of each cell; -1 where a head has nothing to say."""
+    width, height = picture.frames[0].size
+    columns, rows = width // CELL, height // CELL
+    answers = torch.tensor([[len(COLOURS), -1, -1, -1, -1, 0]] * (rows * columns))
+    for cell in range(rows * columns):
+        top, left = CELL * (cell // columns), CELL * (cell % columns)
+        most = SEEN - 1.0
+        for thing in picture.things:
+            x1, y1, x2, y2 = thing.box
+            x, y = thing.centre
+            answers[cell, -1] += int(left <= x < left + CELL and top <= y < top + CELL)
+            across, down = min(x2, left + CELL) - max(x1, left), min(y2, top + CELL) - max(y1, top)
+            if min(across, down) > 0 and across * down > most:
+                most = across * down
+                colour = len(COLOURS) if thing.colour is None else list(COLOURS).index(thing.colour)
+                place = [int(x * SIDE / width), int(y * SIDE / height)]
+                answers[cell, :-1] = torch.tensor([colour, KINDS.index(thing.kind), *place, int(thing.moves)])
+    answers[:, -1].clamp_(max=HEADS["centres"] - 1)
     return answers
 
 
 if __name__ == "__main__":
-    pretrain(*(Path(argument) for argument in sys.argv[1:4]))
+    pretrain(*(Path(argument) for argument in sys.argv[1:3]))

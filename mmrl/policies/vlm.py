@@ -7,7 +7,7 @@ and turns the engine of `shared_prefix.py` into the Policy of `stages.py`. Recor
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -133,6 +133,10 @@ class VLMPolicy:
                 f"sampling.{name} = {getattr(how, name)} takes the likeliest token: all completions of a prompt are "
                 "the same, and nothing is learned. sampling.temperature = 1.0 is usual (evaluations have their own)."
             )
+
+    def lacks(self, how: Sampling) -> Mapping[str, str]:
+        """Nothing: every way of sampling has an entropy."""
+        return {}
 
     def prepare(self, samples: Sequence[Sample], how: Sampling) -> None:
         """Nothing: prompts hold pixels, too many to keep."""

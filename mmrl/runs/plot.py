@@ -1,5 +1,7 @@
 """Learning curves as PNG: the reward large, and small beneath it what usually explains it.
 
+Runs that make images or videos have no panel of lengths: their completions always take the same number of steps.
+
 `plot_run` draws one run in detail, `plot_runs` several on common axes. Reads run directories; imports no torch.
 """
 
@@ -42,6 +44,11 @@ class Curves:
         self.evaluations: list[dict[str, Any]] = [latest[step] for step in sorted(latest)]
         """The last evaluation of each step, so that one repeated after resuming counts once."""
 
+    @property
+    def of_tokens(self) -> bool:
+        """Whether completions are tokens, and so may differ in length; denoising steps are always as many."""
+        return bool(np.isfinite(self["tokens"]).any())
+
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         values = (line.get(name) for line in self.lines)
         return np.array([value if isinstance(value, (int, float)) else np.nan for value in values], dtype=float)
@@ -53,10 +60,11 @@ def plot_run(run: Path, out: Path | None = None) -> Path:
     ConfigError if no step is recorded yet. Numbers a run does not have leave their panel empty.
     """
     curves = Curves(Path(run))
-    figure, reward, (length, zero_spread, seconds) = _panels(curves.name)
+    figure, reward, (*lengths, zero_spread, seconds) = _panels(curves.name, [curves])
     _draw_reward(reward, curves)
-    _draw_steps(length, curves, "length")
-    _draw_smoothed(length, curves.steps, curves["length"], color=COLOURS[0])
+    for length in lengths:
+        _draw_steps(length, curves, "length")
+        _draw_smoothed(length, curves.steps, curves["length"], color=COLOURS[0])
     right, wrong = curves["groups_all_right"], curves["groups_all_wrong"]
     between = np.clip(curves["groups_zero_spread"] - right - wrong, 0.0, None)
     outcomes = {"all right": right, "all wrong": wrong, "between": between}
@@ -67,13 +75,14 @@ def plot_run(run: Path, out: Path | None = None) -> Path:
 
 def plot_runs(runs: Sequence[Path], out: Path) -> Path:
     """Draw several runs on common axes, smoothed, and return the picture's path. ConfigError if one has no step."""
-    figure, reward, (length, zero_spread, seconds) = _panels("")
     all_curves = [Curves(Path(run)) for run in runs]
+    figure, reward, (*lengths, zero_spread, seconds) = _panels("", all_curves)
     for i, curves in enumerate(all_curves):
         look = {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i // len(COLOURS) % len(STYLES)]}
         _draw_smoothed(reward, curves.steps, curves["reward"], label=curves.name, **look)
         _draw_evaluations(reward, curves, look["color"])
-        _draw_smoothed(length, curves.steps, curves["length"], **look)
+        for length in lengths:
+            _draw_smoothed(length, curves.steps, curves["length"], **look)
         _draw_smoothed(zero_spread, curves.steps, curves["groups_zero_spread"], **look)
         _draw_smoothed(seconds, curves.steps, _total_seconds(curves), **look)
     if any(curves.evaluations for curves in all_curves):
@@ -100,24 +109,26 @@ def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(weight > 1e-9, total / np.maximum(weight, 1e-9), np.nan)
 
 
-def _panels(title: str) -> tuple[Figure, Axes, list[Axes]]:
-    """The empty figure: the reward's axes, and those of length, zero-spread groups and seconds."""
+def _panels(title: str, drawn: Sequence[Curves]) -> tuple[Figure, Axes, list[Axes]]:
+    """The empty figure: the reward's axes, and those of length (if it can differ), zero-spread groups and seconds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     figure = Figure(figsize=(10, 7), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(2, 3, height_ratios=(2.2, 1))
+    panels = [("Groups without spread", "share of groups"), ("Time per step", "seconds")]
+    if any(curves.of_tokens for curves in drawn):
+        panels.insert(0, ("Completion length", "tokens"))
+    grid = figure.add_gridspec(2, len(panels), height_ratios=(2.2, 1))
     reward = figure.add_subplot(grid[0, :])
-    small = [figure.add_subplot(grid[1, column]) for column in range(3)]
+    small = [figure.add_subplot(grid[1, column]) for column in range(len(panels))]
     reward.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK)
     reward.set_ylabel("reward, mean of the step")
-    for axes, heading in zip(small, ("Completion length", "Groups without spread", "Time per step"), strict=True):
+    for axes, (heading, unit) in zip(small, panels, strict=True):
         axes.set_title(heading, loc="left", fontsize=10, color=INK)
-    for axes, unit in zip(small, ("actions", "share of groups", "seconds"), strict=True):
         axes.set_ylabel(unit)
-    small[1].yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    small[-2].yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     for axes in (reward, *small):
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=10 if axes is reward else 4, integer=True, min_n_ticks=1))

@@ -118,6 +118,12 @@ def show_run(run: Path, step: int | None = None, *, limit: int = 4) -> Group:
     return Group(head, *shown)
 
 
+def mean(values: Iterable[float]) -> float:
+    """Of those that are numbers; NaN of none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan
+
+
 def clean(text: str) -> str:
     """`text` without terminal escape sequences and control characters; newlines and tabs stay."""
     return _CONTROLS.sub("", _ESCAPES.sub("", text))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -26,7 +26,7 @@ from mmrl.plugins import ConfigError, nearest
 from mmrl.records import Sample
 from mmrl.runs import layout
 from mmrl.runs.reader import read_rollouts, rollout_steps, run_info
-from mmrl.runs.summary import clean
+from mmrl.runs.summary import clean, mean
 from rewards.authoring.stored import DataFiles, rollouts_of
 from rewards.calling import Outcome, describe
 from rewards.entry import Entry
@@ -147,23 +147,17 @@ def compare(rows: list[Row]) -> Replay:
     return Replay(
         rows=rows,
         groups=len(groups),
-        rank_correlation=_mean(correlations),
+        rank_correlation=mean(correlations),
         correlated=len(correlations),
-        best_changed=_mean(changed),
-        flat_before=_mean(flat["before"]),
-        flat_after=_mean(flat["after"]),
-        mean_before=_mean([row.before for row in rows]),
-        mean_after=_mean([row.after for row in rows]),
+        best_changed=mean(changed),
+        flat_before=mean(flat["before"]),
+        flat_after=mean(flat["after"]),
+        mean_before=mean([row.before for row in rows]),
+        mean_after=mean([row.after for row in rows]),
         failures=[row for row in rows if isinstance(row.outcome, Exception)],
         not_applicable=sum(row.outcome is None for row in rows),
         moves=[move for move in sorted(moves, key=share_moved, reverse=True)[:SHOWN] if share_moved(move) > 0],
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Of those that are numbers; NaN of none."""
-    numbers = [value for value in values if not math.isnan(value)]
-    return math.fsum(numbers) / len(numbers) if numbers else math.nan
 
 
 def _value(outcome: Outcome) -> float:

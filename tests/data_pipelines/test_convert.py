@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from random import Random
+from threading import Event, Timer
 from typing import Any
 
 import pytest
@@ -21,7 +23,8 @@ from data_pipelines.commands import app
 from data_pipelines.convert import convert
 from data_pipelines.dataset import read_samples
 from data_pipelines.makers import READERS
-from data_pipelines.reading import LONGEST, csv_rows, inside, json_items, json_lines, lines
+from data_pipelines.opening import BATCH, Opener
+from data_pipelines.reading import LONGEST, inside, json_items, json_lines, lines
 from data_pipelines.sources import Rows
 from mmrl.plugins import ConfigError, build
 
@@ -159,7 +162,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("name", ["x.jsonl", "x.parquet"])
 def test_whatever_step_is_the_last_the_same_command_ends_with_the_same_bytes(pairs, monkeypatch, name):
     """Every call that changes a file is, once, where the process dies."""
-    monkeypatch.setattr(module, "BATCH", 16)
+    monkeypatch.setattr(module, "STEP", 16)
     monkeypatch.setattr(module, "PAUSE", 0.0)
     source = many(pairs, 60)
     convert(stage(pairs), [str(source)], pairs / "whole" / name)
@@ -231,7 +234,7 @@ def test_a_killed_process_is_continued_and_not_begun_again(pairs):
 
 
 def test_other_arguments_or_another_source_begin_again(pairs, monkeypatch):
-    monkeypatch.setattr(module, "BATCH", 4)
+    monkeypatch.setattr(module, "STEP", 4)
     monkeypatch.setattr(module, "PAUSE", 0.0)
     source, out = many(pairs, 40), pairs / "out" / "x.jsonl"
 
@@ -245,6 +248,51 @@ def test_other_arguments_or_another_source_begin_again(pairs, monkeypatch):
     convert(stage(pairs), [str(source)], out)
     assert [sample.prompt for sample in read_samples(out)] == ["fresh", "other"]
     assert os.listdir(pairs / "out") == ["x.jsonl"]
+
+
+def test_a_file_that_is_read_besides_the_source_begins_the_conversion_again(tmp_path, monkeypatch):
+    """HRVQA's answers, found beside the questions, and a file that a setting names."""
+    monkeypatch.setattr(module, "STEP", 1)
+    monkeypatch.setattr(module, "PAUSE", 0.0)
+    shutil.copytree(Path(__file__).parent / "formats/hrvqa", tmp_path / "hrvqa")
+    questions, answers = (tmp_path / f"hrvqa/train_{name}.json" for name in ("question", "answer"))
+    registry = {"hrvqa": "data_pipelines.uav.hrvqa:read_hrvqa"}
+
+    def stop(progress):
+        if progress.items == 2:
+            raise Killed
+
+    for name, given in {"beside": {}, "named": {"answers": str(tmp_path / "hrvqa/other.json")}}.items():
+        shutil.copy(answers, tmp_path / "hrvqa/other.json")
+        read = build({"name": "hrvqa", **given}, registry, kind="format", where="test")
+        begun, out = Path(given.get("answers", answers)), tmp_path / f"{name}.jsonl"
+        with pytest.raises(Killed):
+            convert(read, [str(questions)], out, tick=stop)
+        assert json.loads((tmp_path / f".{name}.jsonl.progress.json").read_text())["items"] == 1
+        begun.write_text(begun.read_text().replace('"3"', '"7"'))
+        convert(read, [str(questions)], out)
+        assert told(out)[0]["target"]["count"] == 7
+        begun.write_text(begun.read_text().replace('"7"', '"3"'))
+
+
+def test_rows_are_written_while_the_media_of_later_ones_are_opened(pairs):
+    """The opener waits for the media of the row it gives, and for no others."""
+    source = write(pairs / "a.txt", "a.png;q;1", "b.png;q;2")
+    first, second = list(stage(pairs).plugin(source, media=pairs / "images"))
+    release = Event()
+
+    class Slow(Opener):
+        def _open(self, file):
+            if file[1].endswith("b.png"):
+                release.wait(60)
+            super()._open(file)
+
+    opened = Slow(pairs, decode=True).opened(iter([first, None, second, *[None] * BATCH]))
+    assert next(opened) is first
+    assert next(opened) is None
+    Timer(0.2, release.set).start()
+    assert next(opened) is second
+    assert release.is_set()
 
 
 def test_two_processes_cannot_write_one_output(pairs):
@@ -325,8 +373,6 @@ def test_lines_that_are_too_long_or_no_json_do_not_end_a_reading(tmp_path):
     assert [value for _, value in found if isinstance(value, dict)] == [{"a": 1}, {"b": 2}]
     assert [where.rpartition(" ")[2] for where, _ in found] == ["1", "2", "3", "4", "5"]
     assert [len(line) for _, line in lines(path)][1] == LONGEST
-    (tmp_path / "x.csv").write_text('a,b\n1\n"2\n3",4,5\n')
-    assert [row for _, row in csv_rows(tmp_path / "x.csv")] == [{"a": "1", "b": ""}, {"a": "2\n3", "b": "4"}]
 
 
 @pytest.mark.parametrize("name", ["../x.png", "/etc/passwd", "", ".", "a/../../x", "a\0b"])

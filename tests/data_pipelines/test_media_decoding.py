@@ -17,7 +17,8 @@ import pytest
 
 from data_pipelines import decoding
 from data_pipelines.decoding import BadMedia, Decoders, Decoding
-from data_pipelines.video_frames import Stored
+from data_pipelines.video.render import write_video
+from data_pipelines.video_frames import Stored, describe
 
 SIZE = (32, 24)
 
@@ -34,7 +35,7 @@ def film(tmp_path) -> Path:
 def behaved(tmp_path, monkeypatch):
     """Decoders in whose processes `hang` sleeps in C, `crash` ends by SIGSEGV, and `late` fails midway."""
     script = f"""
-    import ctypes, sys
+    import ctypes, sys, time
     sys.path[:] = {sys.path!r}
     from data_pipelines import decode_worker, video_frames
 
@@ -53,6 +54,14 @@ def behaved(tmp_path, monkeypatch):
     def short(path, indices, stored):
         yield from video_frames._from_array(path, indices[:-1], stored)
 
+    def look_through(path, alive):
+        for _ in range(10):
+            time.sleep(0.3)
+            if path == "long.mp4":
+                alive()
+        return video_frames.Stored(50, 10.0, (32, 24), ("numpy",))
+
+    video_frames.describe = look_through
     video_frames.READERS.update(hang=hang, crash=crash, late=late, short=short)
     decode_worker.main()
     """
@@ -98,6 +107,50 @@ def test_a_decoder_that_fails_is_replaced_by_the_next(behaved, film, caplog, mon
     with pytest.raises(BadMedia, match=rf"^{film} cannot be decoded: {bad}: {reason}"):
         frames_of(behaved, film, every, stored(bad))
     assert behaved.used == {"numpy": 2}
+
+
+def test_a_long_film_may_be_looked_through_for_longer_than_the_limit_and_one_that_hangs_may_not(behaved):
+    with ThreadPoolExecutor(2) as pool:
+        long, stuck = (pool.submit(behaved.describe, path) for path in ("long.mp4", "stuck.mp4"))
+        assert long.result() == stored("numpy")
+        with pytest.raises(BadMedia, match=r"stuck\.mp4 is not a readable video: its reader took longer than 1 s"):
+            stuck.result()
+
+
+def test_every_packet_of_a_film_is_a_sign_of_life(tmp_path):
+    write_video(tmp_path / "film.mp4", np.zeros((40, 32, 48, 3), np.uint8), 8)
+    signs = []
+    assert describe(str(tmp_path / "film.mp4"), lambda: signs.append(1)).frames == len(signs) == 40
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of a process's memory is read from /proc")
+def test_a_film_is_never_whole_in_memory(tmp_path):
+    """96 MB of raw frames, counted and then read with PyAV, in a process of its own."""
+    script = f"""
+    import av, numpy, re, sys
+    sys.path[:] = {sys.path!r}
+    from pathlib import Path
+    from data_pipelines.video_frames import READERS, describe
+
+    def peak():
+        return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+    path = sys.argv[1]
+    with av.open(path, "w") as film:
+        stream = film.add_stream("rawvideo", rate=10, width=1024, height=1024, pix_fmt="gray")
+        for number in range(96):
+            frame = av.VideoFrame.from_ndarray(numpy.full((1024, 1024), number, numpy.uint8), format="gray")
+            film.mux(stream.encode(frame))
+    before = peak()
+    stored = describe(path)
+    (frame,) = READERS["pyav"](path, [90], stored)
+    print(stored.frames, frame[0, 0, 0, 0], peak() - before)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "film.avi")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    frames, shown, grown = done.stdout.split()
+    assert (frames, shown) == ("96", "90")
+    assert float(grown) < 48
 
 
 def test_other_threads_read_on_while_one_file_hangs(behaved, film, tmp_path):

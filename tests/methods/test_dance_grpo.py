@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -69,7 +71,7 @@ def test_golden_best_of_n(vectors, make_rollouts, chain):
 @settings(max_examples=60)
 @given(drawn=groups, best=st.integers(0, 5), worst=st.integers(0, 5))
 def test_every_prompt_keeps_its_own_best_and_worst(make_rollouts, chain, drawn, best, worst):
-    if best + worst == 0:
+    if best + worst == 0 or best + worst >= max(map(len, drawn)):
         return
     rewards, group = flat(drawn)
     rollouts = make_rollouts(rewards, group)
@@ -95,6 +97,16 @@ def test_what_was_out_of_the_mask_stays_out(make_rollouts, chain):
     rollouts.mask[:, 1] = False  # a denoising step that is not trained
     chain(best_and_worst, rollouts, best=1, worst=0)
     assert rollouts.mask.tolist() == [[False] * 3, [False] * 3, [True, False, True]]
+
+
+@pytest.mark.parametrize(("best", "worst"), [(4, 0), (2, 2), (3, 4)])
+def test_a_choice_that_leaves_nothing_out_is_an_error_at_the_start(make_rollouts, chain, context, best, worst):
+    rollouts = make_rollouts([0.0, 1.0, NAN, 3.0, 0.0, 1.0], [0, 0, 0, 0, 1, 1])
+    with pytest.raises(ConfigError, match=f"best = {best} and worst = {worst} keep all of a group of 4"):
+        chain(best_and_worst, rollouts, best=best, worst=worst)
+    later = replace(context, step=1)  # then it may be a step whose groups are small
+    best_and_worst(rollouts.reward[:, None].expand(rollouts.mask.shape), rollouts, later, best=best, worst=worst)
+    chain(best_and_worst, rollouts, best=2, worst=1)
 
 
 @pytest.mark.parametrize(("best", "worst"), [(0, 0), (-1, 2), (2, -1)])

@@ -50,6 +50,7 @@ def test_distilled_guidance_reaches_the_network(name, shared, samples):
 NOTHING_TO_TRAIN = [
     ("window_size", {"window": "start", "window_size": 4}),
     ("window_size", {"window": "random", "window_size": 1, "window_first": 9}),
+    ("window = random needs sampling.window_size", {"window": "random"}),
     ("fraction", {"fraction": 0.1}),
     ("last_step", {"steps": 1}),
     ("last_step", {"steps": 1, "last_step": True, "noise": "cps"}),
@@ -65,6 +66,29 @@ def test_a_window_or_fraction_or_level_that_selects_nothing(setting, wrong, shar
         policy.check(how, training=True)
     policy.check(how, training=False)
     assert not generate(policy, samples, replace(how, level=0.0)).mask.any()  # it can be evaluated
+
+
+@pytest.mark.parametrize(
+    ("setting", "idle"),
+    [
+        ("window_size = 3 has no effect with sampling.window = all", {"window_size": 3}),
+        ("window_last = 2", {"window_last": 2}),
+        ("window_every = 25", {"window": "random", "window_size": 2, "window_every": 25}),
+        ("window_stride = 1", {"window": "start", "window_size": 2, "window_stride": 1}),
+    ],
+)
+def test_settings_of_a_window_that_it_does_not_read(setting, idle, shared):
+    policy, how = shared("sd3"), settings("sd3", **idle)
+    with pytest.raises(ConfigError, match=rf"sampling\.{setting}"):
+        policy.check(how, training=True)
+    policy.check(replace(how, window="progressive", window_size=2), training=True)
+
+
+def test_a_negative_prompt_without_guidance_is_read_by_nobody(shared):
+    how = settings("sd3", negative_prompt="dark")
+    with pytest.raises(ConfigError, match=r"sampling\.negative_prompt needs sampling\.guidance above 1"):
+        shared("sd3").check(how, training=False)
+    shared("sd3").check(replace(how, guidance=2.0), training=False)
 
 
 def test_the_last_step_of_ddim_can_be_trained_where_its_last_alpha_is_below_1(shared):

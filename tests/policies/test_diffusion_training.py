@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import random_pipelines
 import torch
 import yaml
 from rich.console import Console
@@ -16,11 +17,13 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from data_pipelines.commands import app
-from mmrl.config import EvaluateConfig, ModelConfig
+from mmrl.config import EvaluateConfig, ModelConfig, OptimizerConfig
+from mmrl.ema import MovingAverage
 from mmrl.launch import run_evaluation, run_training
+from mmrl.optimization import make_optimizer
 from mmrl.plugins import ConfigError
 from mmrl.policies.diffusion import DiffusionPolicy
-from mmrl.policies.pipelines import load_pipeline
+from mmrl.policies.pipelines import Pipeline, load_pipeline
 from mmrl.runs.reader import read_metrics, read_rollouts
 from rewards.scoring import RewardFailure
 
@@ -133,6 +136,12 @@ def test_sampling_that_makes_or_trains_nothing(workplace, setting, sampling):
     assert message.startswith(f"{workplace.folder}/mine.yaml: sampling.{setting}")
 
 
+def test_a_loss_that_cannot_be_with_the_noise(workplace):
+    message = workplace.message(sampling={"noise": "cps"}, loss={"terms": ["grpo_guard"]})
+    assert message.startswith(f"{workplace.folder}/mine.yaml: `grpo_guard` needs mean_shift")
+    assert "sampling.noise = cps" in message
+
+
 def test_an_evaluation_refuses_the_same_sizes(workplace):
     file = workplace.config(sampling={"width": -8})
     data = str(workplace.folder / "prompts.jsonl")
@@ -166,7 +175,7 @@ def test_images_whose_reward_failed_are_left_out_and_reported(workplace):
     rows = read_rollouts(run, 0)
     failed = [row for row in rows if row["reward"] is None]
     assert len(failed) == 1
-    assert "no face found" in failed[0]["notes"]["FailsOnOne"]["error"] and failed[0]["advantage"] == 0
+    assert "no face found" in failed[0]["notes"]["FailsOnOne"]["error"] and failed[0]["advantage"] is None
     others = [row for row in rows if row["group"] == failed[0]["group"] and row is not failed[0]]
     assert math.fsum(row["advantage"] for row in others) == pytest.approx(0, abs=1e-5)
     assert all(row["advantage"] != 0 for row in others)
@@ -179,6 +188,14 @@ def test_a_reward_that_fails_on_too_many_images_stops_the_run(workplace):
 
 
 # -- moving averages -------------------------------------------------------------------------------------------------
+
+
+def test_an_average_of_coarse_weights_is_refused():
+    policy = DiffusionPolicy(Pipeline(random_pipelines.BUILDERS["sd3"]().to(torch.bfloat16), ModelConfig(path="mine")))
+    config = OptimizerConfig(ema=0.9)
+    with pytest.raises(ConfigError, match=r"optimizer\.ema = 0\.9: .* trains in bfloat16"):
+        MovingAverage(policy, make_optimizer(policy, config), config)
+    MovingAverage(policy, make_optimizer(policy, config), OptimizerConfig())
 
 
 def weights(folder: Path, *, adapter: bool) -> dict[str, torch.Tensor]:

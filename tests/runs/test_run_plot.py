@@ -10,7 +10,7 @@ from PIL import Image
 from mmrl.plugins import ConfigError
 from mmrl.runs import layout
 from mmrl.runs.files import append_line
-from mmrl.runs.plot import PHASES, Curves, plot_run, plot_runs, smooth
+from mmrl.runs.plot import PHASES, Curves, _panels, plot_run, plot_runs, smooth
 from mmrl.runs.writer import RunWriter
 
 FULL = {
@@ -66,6 +66,18 @@ def test_runs_share_a_picture(write_run, tmp_path: Path):
     runs = [write_run("a", [FULL] * 3).folder, write_run("b", [{"reward": 0.1}] * 9).folder]
     assert colours(plot_runs(runs, tmp_path / "plots" / "both.png")) > 50
     assert [path.name for path in (tmp_path / "plots").iterdir()] == ["both.png"]
+
+
+def test_only_completions_of_tokens_have_a_panel_of_lengths(write_run):
+    pictures = write_run("pictures", [FULL] * 2).folder
+    texts = write_run("texts", [{**FULL, "tokens": 80.0}] * 2).folder
+    headings = [
+        [axes.get_title(loc="left") for axes in _panels("", [Curves(run) for run in drawn])[2]]
+        for drawn in ([pictures], [texts], [pictures, texts])
+    ]
+    assert headings[0] == ["Groups without spread", "Time per step"]
+    assert headings[1] == headings[2] == ["Completion length", *headings[0]]
+    assert colours(plot_run(pictures)) > 50 and colours(plot_runs([pictures, texts], texts / "both.png")) > 50
 
 
 def test_a_run_without_steps_says_so(write_run, tmp_path: Path):

@@ -17,9 +17,10 @@ from drawn_charts import drawn
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_pipelines.charts.ink import contrast
 from data_pipelines.charts.paint_matplotlib import figure_of
 from data_pipelines.charts.paint_vega import specification
-from data_pipelines.charts.style import RENDERERS, THEMES, draw_style, layered, paint, written
+from data_pipelines.charts.style import PALETTES, RENDERERS, THEMES, can_label, draw_style, layered, paint, written
 from data_pipelines.charts.views import KINDS, nice_axis, quartiles, shares
 
 SHIPPED = Path(vega_datasets.__file__).parent / "_data"
@@ -158,6 +159,26 @@ def test_painted_areas_are_in_the_ratios_of_the_numbers(renderer, kind):
     areas = [painted(image, colour).sum() for colour in style.palette[: len(sums)]]  # the legend's are all alike
     for area, value in zip(areas, sums, strict=True):
         assert area / sum(areas) == pytest.approx(value / sum(sums), abs=0.02)
+
+
+LOOKS = [(renderer, theme) for renderer in RENDERERS for theme in THEMES[renderer]]
+
+
+@pytest.mark.parametrize("number", range(len(LOOKS)))
+def test_a_number_printed_on_a_mark_can_be_read(number):
+    """In every theme, and with every palette: the pixels that the labels change stand out from the mark's colour."""
+    renderer, theme = LOOKS[number]
+    for kind in ("pie", "stacked_bar") if number % 4 == 0 else ("pie",):
+        rng, chart = drawn(kind, 3, wanted=can_label)
+        palette = PALETTES[number % len(PALETTES)]
+        style = plain(chart, rng, renderer, legend="right", theme=theme, palette=palette[::-1])
+        bare, labelled = (np.asarray(paint(chart, replace(style, labels=shown))) for shown in (False, True))
+        marks = len(chart.categories) if kind == "pie" else len(chart.series)
+        for colour in style.palette[:marks]:
+            changed = labelled[painted(bare, colour) & (bare != labelled).any(-1)]
+            assert len(changed) > 10
+            ratios = [contrast("#{:02x}{:02x}{:02x}".format(*pixel), colour) for pixel in np.unique(changed, axis=0)]
+            assert max(ratios) > 4, (kind, theme, colour)  # text is anti-aliased
 
 
 def shown_by_matplotlib(chart, style):

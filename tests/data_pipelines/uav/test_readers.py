@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from data_pipelines.dataset import check_samples, read_samples, write_samples
 from data_pipelines.reading import Problem
@@ -33,7 +35,10 @@ def text_of(row):
 
 
 def split(items):
+    """Rows without `where`, which is not written, and problems."""
     items = list(items)
+    for item in items:
+        assert isinstance(item, Problem) or item.pop("where")
     return [i for i in items if not isinstance(i, Problem)], [i for i in items if isinstance(i, Problem)]
 
 
@@ -55,6 +60,25 @@ def test_the_sample_becomes_rows_that_load_and_earn_full_reward(tmp_path, name):
         else:
             answer = f"<think>so</think> <answer>{sample.target['answer']}</answer>"
             assert exact_match(answer, sample, normalise="vqa").value == 1
+
+
+@pytest.mark.parametrize("read", [
+    lambda path: visdrone_pictures(path, ignored="empty", occluded="count"),
+    lambda path: dota_pictures(path, difficult="count", version="1.0"),
+], ids=["visdrone", "dota"])  # fmt: skip
+def test_the_pictures_of_the_samples_show_what_is_annotated(read, request):
+    """The middle of every outline is of another colour than the ground around all of them."""
+    _, annotations = READERS[request.node.callspec.id]
+    for label in sorted(annotations.iterdir()):
+        (picture,) = read(label)
+        (file,) = annotations.with_name("images").glob(f"{picture.name}.*")
+        image = Image.open(file).convert("RGB")
+        ground = np.median(np.asarray(image).reshape(-1, 3), axis=0)
+        assert picture.view.things
+        for thing in picture.view.things:
+            x1, y1, x2, y2 = thing.box
+            middle = image.getpixel((int((x1 + x2) / 2), int((y1 + y2) / 2)))
+            assert np.abs(np.array(middle) - ground).max() > 30
 
 
 @pytest.mark.parametrize("name", READERS)

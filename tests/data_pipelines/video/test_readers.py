@@ -152,7 +152,7 @@ def test_all_are_registered():
 
 def test_a_path_that_leaves_the_folder_is_a_problem():
     _, problems = read("videochat-r1")
-    assert "leaves the folder /videos" in problems[0].message
+    assert "is not a file of /videos" in problems[0].message
     assert problems[0].kind == "path outside"
 
 
