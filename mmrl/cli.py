@@ -37,11 +37,12 @@ def train(
     config: Annotated[str, typer.Argument(help="A YAML recipe.")],
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the latest checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what it would take, stop.")] = False,
 ) -> None:
     """Reinforcement learning by a recipe."""
     from mmrl.launch import run_training
 
-    run_training(config, overrides or [], resume=resume, console=console)
+    run_training(config, overrides or [], resume=resume, console=console, dry_run=dry_run)
 
 
 @app.command()

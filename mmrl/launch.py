@@ -22,6 +22,7 @@ from mmrl.evaluation import Evaluation, evaluate
 from mmrl.evaluation.metrics import choose
 from mmrl.plugins import ConfigError, Stage, build
 from mmrl.policies import policy_class
+from mmrl.preview import preview
 from mmrl.recipe import Recipe, make_recipe
 from mmrl.records import Sample
 from mmrl.registry import VOTES
@@ -35,8 +36,10 @@ from rewards.scoring import check_targets
 SHOWN_PROBLEMS = 5
 
 
-def run_training(config_file: str, overrides: Sequence[str], *, resume: bool, console: Console) -> Path:
-    """`mmrl train`. Returns the run directory."""
+def run_training(
+    config_file: str, overrides: Sequence[str], *, resume: bool, console: Console, dry_run: bool = False
+) -> Path:
+    """`mmrl train`. Returns the run directory, which a dry run does not make: it ends after all checks."""
     config: Config = load_config(config_file, overrides)
     folder = Path(config.runs) / config.name
     kind = policy_class(config.model.path)
@@ -56,6 +59,10 @@ def run_training(config_file: str, overrides: Sequence[str], *, resume: bool, co
         held_out = check_prompts(policy, held_out, config.data, console)
     policy.prepare([*samples, *held_out], how)
     describe_run(config, policy, samples, folder, console)
+    if dry_run:
+        recipe.rewards.close()
+        console.print(preview(config, policy, recipe, samples))
+        return folder
     run = Run.open(folder, dump(config), StepPrinter(console, steps=config.steps), resume=resume)
     try:
         train(run, policy, recipe, {sample.id: sample for sample in samples}, held_out)

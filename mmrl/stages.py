@@ -133,6 +133,11 @@ class Policy(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def model(self) -> Any:
+        """The torch module that `trainable` is of."""
+        ...
+
     def encode(self, sample: Sample) -> Any:
         """What `generate` makes of a sample first; refuses what it cannot take, with the reason."""
         ...

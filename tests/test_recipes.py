@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from data_pipelines.captions.build import make_figures
 from data_pipelines.charts.tiny import make_charts_tiny
 from data_pipelines.digits import make_digits, make_digits_cold_start
 from data_pipelines.gui.build import make_gui
@@ -16,6 +18,7 @@ from data_pipelines.uav.build import make_uav
 from data_pipelines.video.build import make_video
 from mmrl.config import EvaluateConfig, SftConfig, load_config
 from mmrl.launch import run_evaluation, run_training
+from mmrl.plugins import ConfigError
 from mmrl.runs.plot import plot_run
 from mmrl.runs.reader import read_metrics
 from mmrl.sft import sft
@@ -92,3 +95,20 @@ def test_real_digits_from_a_cold_start(tmp_path):
     metrics = read_metrics(run)
     assert len(metrics) == 4
     assert all(0 < line["score/letter_choice"] <= 1 for line in metrics)
+
+
+@pytest.mark.parametrize("demo", ["gui", "dance"])
+def test_a_dry_run_checks_everything_and_writes_nothing(demo, gui, tmp_path):
+    console = Console(record=True, width=120, file=StringIO())
+    config, extra = str(ROOT / f"configs/demo/{demo}.yaml"), ["loss.terms=[clipped, {name: kl, coef: 0.01}]"]
+    overrides = [f"data.train={gui}/train.jsonl", "data.test=null", f"runs={tmp_path}/runs"]
+    if demo == "dance":
+        make_figures(tmp_path / "figures")
+        overrides[0], extra = f"data.train={tmp_path}/figures/train.jsonl", []
+    run_training(config, [*overrides, *extra], resume=False, console=console, dry_run=True)
+    said = console.export_text()
+    assert "nothing is written" in said and not (tmp_path / "runs").exists()
+    assert "gradients and Adam" in said
+    assert ("prompt tokens" in said) == ("reference" in said) == (demo == "gui")
+    with pytest.raises(ConfigError, match="rewardz"):
+        run_training(config, [*overrides, "rewardz=[x]"], resume=False, console=console, dry_run=True)

@@ -123,6 +123,10 @@ class DiffusionPolicy:
     def device(self) -> torch.device:
         return self.pipeline.device
 
+    @property
+    def model(self) -> Any:
+        return self.pipeline.denoiser
+
     def encode(self, sample: Sample) -> Sample:
         """The sample itself, if it has what the pipeline needs."""
 
