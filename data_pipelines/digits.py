@@ -26,8 +26,8 @@ TURNS = 4
 def make_digits(out: str | Path, *, seed: int = 0, size: int = 64) -> dict[str, Path]:
     """Write `train.jsonl` and `test.jsonl`, one row per image, and the images as `size` x `size` RGB PNGs.
 
-    The question is `which digit? A 3 B 7 C 1 D 9`, the target `{"answer": "C", "choices": ["3", "7", "1", "9"]}`; the
-    order of the choices is drawn once, from `seed`. Returns the path per split.
+    The question is `which digit? A 3 B 7 C 1 D 9`, the target `{"answer": "C"}`; the
+    order of the options (`meta.options`) is drawn once, from `seed`. Returns the path per split.
     """
     out = Path(out)
     return {
@@ -54,8 +54,8 @@ def _questions(out: Path, split: str, seed: int, size: int) -> Iterator[dict[str
         yield {
             "id": f"digits-{index:04d}",
             "messages": [_user(text, path)],
-            "target": {"answer": answer, "choices": choices},
-            "meta": {"task": "digits", "coordinates": "pixel"},
+            "target": {"answer": answer},
+            "meta": {"task": "digits", "coordinates": "pixel", "options": choices},
         }
 
 

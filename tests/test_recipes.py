@@ -51,8 +51,9 @@ def train(config: Path, folder: Path, data: Path, *changes: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("modality", MAKERS)
-def test_the_demo_learns_and_the_held_out_score_agrees(modality, tmp_path):
+@pytest.mark.parametrize(("modality", "gain"), [("gui", 0.08), ("video", 0.03), ("charts", 0.06), ("uav", 0.03)])
+def test_the_demo_learns_and_the_held_out_score_agrees(modality, gain, tmp_path):
+    """A third of the demo's steps bring a half of what the README's table shows, or less."""
     data, demo = tmp_path / "data", ROOT / f"configs/demo/{modality}.yaml"
     MAKERS[modality](data, count=640, test_count=64)
     settings = EvaluateConfig(samples=4, temperature=1.0)
@@ -60,9 +61,9 @@ def test_the_demo_learns_and_the_held_out_score_agrees(modality, tmp_path):
     before = run_evaluation("tiny", test, config_file=str(demo), settings=settings, console=QUIET)
     run = train(demo, tmp_path, data, "steps=40")
     rewards = [line["reward"] for line in read_metrics(run)]
-    assert mean(rewards[-8:]) > mean(rewards[:8]) + 0.08
+    assert mean(rewards[-8:]) > mean(rewards[:8]) + gain
     after = run_evaluation(str(run), test, config_file=None, settings=settings, console=QUIET)
-    assert after.score > before.score + 0.05
+    assert after.score > before.score + gain / 2
     assert plot_run(run).stat().st_size > 10_000
 
 

@@ -29,7 +29,7 @@ def test_every_image_is_in_one_split(splits):
 
 def test_questions_list_their_choices_and_no_letter_is_favoured(splits):
     for sample in splits["test"]:
-        choices = sample.target["choices"]
+        choices = sample.meta["options"]
         listed = " ".join(f"{letter} {choice}" for letter, choice in zip(LETTERS, choices, strict=True))
         assert sample.messages[0]["content"][1]["text"] == f"which digit? {listed}"
         assert len(set(choices)) == 4
@@ -49,7 +49,7 @@ def test_a_cold_start_answers_wrong_at_the_noise_rate_and_sees_no_test_image(spl
     path = make_digits_cold_start(tmp_path, count=250, seed=seed, noise=noise, size=16)["cold_start"]
     chats = read_samples(path, need_target=False)
     assert not digests(chats) & digests(splits["test"])
-    digit_of = {s.media[0].digest: s.target["choices"][LETTERS.index(s.target["answer"])] for s in splits["train"]}
+    digit_of = {s.media[0].digest: s.meta["options"][LETTERS.index(s.target["answer"])] for s in splits["train"]}
     wrong = []
     for chat in chats:
         for question, answer in zip(chat.messages[::2], chat.messages[1::2], strict=True):
