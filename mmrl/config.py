@@ -277,9 +277,15 @@ def settings_from(words: typing.Iterable[str], plugin: typing.Callable[..., Any]
     text is the text as it was typed: in `version=1.5 media=2024` YAML would read numbers."""
     given: dict[str, Any] = {}
     for word in words:
-        key, _, typed = word.partition("=")
-        apply_override(given, word)
-        if plugin is not None and key in given and takes_text(hint_of(plugin, key), given[key]):
+        key, equals, typed = word.partition("=")
+        hint = hint_of(plugin, key) if plugin is not None and equals else None
+        try:
+            apply_override(given, word)
+        except ConfigError:
+            if hint is None or not takes_text(hint, typed):
+                raise
+            given[key] = typed  # no YAML: `prompt=Find it: {instruction}`
+        if hint is not None and key in given and takes_text(hint, given[key]):
             given[key] = typed
     return given
 

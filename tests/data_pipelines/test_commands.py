@@ -65,6 +65,10 @@ def test_a_setting_that_is_a_text_is_taken_as_typed():
     assert settings_from(words, plugin) == {"version": "1.50", "media": "007", "steps": 3, "tasks": ["a", "b"]}
     assert settings_from(["media=null", "steps=all"], plugin) == {"media": None, "steps": "all"}
     assert settings_from(words[:1]) == {"version": 1.5}
+    prompt = "Find it: {instruction}. [x, y]"  # no YAML
+    assert settings_from([f"media={prompt}"], plugin) == {"media": prompt}
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        settings_from([f"seed={prompt}"], plugin)
 
 
 def row(name: str, task: str, **target: Any) -> dict[str, Any]:
