@@ -41,6 +41,7 @@ def read_hops(annotations: Path, *, media: Path, split: str = "train") -> Read:
                 "messages": [*told, {"role": "user", "content": asked}],
                 "target": target,
                 "meta": {"task": kind, "chain": chain, "step": place, "split": split},
+                "where": f"{where}, step {place}",
             }
 
 

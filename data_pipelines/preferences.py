@@ -54,4 +54,5 @@ def read_preferences(annotations: Path, *, media: Path, prompt: str = PROMPT, sp
             "messages": [{"role": "user", "content": [*images, {"type": "text", "text": asked}]}],
             "target": {"answer": verdict[0]},
             "meta": {"task": "preference", "kind": verdict[1].lower(), "split": split},
+            "where": where,
         }

@@ -20,6 +20,7 @@ SOURCES = {
     "qvhighlights": "highlight_val_release.jsonl", "clevrer": "validation.json", "next-qa": "val.csv",
     "next-gqa": "nextgqa_val.json", "star": "STAR_val.json", "seed-bench-r1": "training_6k.jsonl",
     "video-r1": "Video-R1-260k.json", "hrvqa": "", "visdrone": "annotations", "dota": "labelTxt",
+    "preferences": "pairs.jsonl", "hops": "chains.jsonl", "vlaa": "vlaa.json",
 }  # fmt: skip
 OWN_MEDIA = ("rows", "hrvqa", "visdrone", "dota")
 """Formats that need not be told where their media are."""

@@ -57,7 +57,8 @@ def test_a_stage_starts_where_the_one_before_it_ended(tmp_path):
     model, kl = "tiny", []
     for stage in STAGES[:2]:
         changes = [f"model.path={model}", f"data.train={tmp_path}/uav/train.jsonl", "steps=2",
-                   f"rewards=[{tmp_path}/plugins.py:letters]", "optimizer.learning_rate=1e-3"]  # fmt: skip
+                   f"rewards=[{tmp_path}/plugins.py:letters]", "optimizer.learning_rate=1e-3",
+                   "sampling.temperature=3.0"]  # so that completions differ  # fmt: skip
         run = train(stage, tmp_path, *changes)
         kl.append([line["kl"] for line in read_metrics(run)])
         model = str(latest_checkpoint(run) / "model")

@@ -16,13 +16,17 @@ from data_pipelines.sources import write_samples
 from mmrl.config import load_config
 from mmrl.launch import run_training
 from mmrl.methods.unified_reward_think import reject
-from mmrl.policies.tiny import save_untrained
 from mmrl.policies.vlm import VLMPolicy
 from mmrl.recipe import make_recipe
 from mmrl.runs.reader import read_metrics
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "configs/papers/unified_reward_think.yaml"
+
+
+def stored(row):
+    """As a conversion writes it."""
+    return {key: value for key, value in row.items() if key != "where"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def pairs(tmp_path_factory, studio):
     file = tmp_path_factory.mktemp("pairs") / "pairs.json"
     file.write_text(json.dumps(items))
     rows = list(read_preferences(file, media=studio.folder))
-    write_samples(file.parent / "pairs.jsonl", [row for row in rows if isinstance(row, dict)])
+    write_samples(file.parent / "pairs.jsonl", [stored(row) for row in rows if isinstance(row, dict)])
     return rows, file.parent / "pairs.jsonl"
 
 
@@ -60,13 +64,12 @@ def test_the_reward_is_verdict_and_form(make_rollouts, pairs):
 
 
 def test_right_completions_become_chats_and_the_others_stay_questions(pairs, tmp_path):
-    save_untrained(tmp_path / "model")
     (tmp_path / "plugins.py").write_text(
         "from rewards import reward\n\n@reward(range=(0, 1))\ndef even(completion, sample):\n"
         "    return float(sample.target['answer'].startswith('Image 2'))\n"
     )
-    config = {"extends": str(RECIPE.with_suffix("")), "model": {"path": str(tmp_path / "model")},
-              "sampling": {"max_new_tokens": 64, "temperature": 3.0}, "data": {"budget": None}}  # fmt: skip
+    config = {"extends": str(RECIPE.with_suffix("")), "model": {"path": "tiny"},
+              "sampling": {"max_new_tokens": 64, "temperature": 1.0}, "data": {"budget": None}}  # fmt: skip
     config["data"] = {"train": str(pairs[1])}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(config | {"rewards": [f"{tmp_path}/plugins.py:even"]}))
     right, wrong = tmp_path / "right.jsonl", tmp_path / "wrong.jsonl"
