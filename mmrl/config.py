@@ -125,6 +125,15 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistributionConfig:
+    """How several processes share the work; one process has nothing to share. docs/distribution.md."""
+
+    strategy: Literal["ddp", "zero1", "zero2", "zero3"] = "ddp"
+    """`ddp`: every rank has all weights, gradients and optimizer states. DeepSpeed's ZeRO spreads over the ranks: 1 the
+    optimizer states, 2 the gradients too, 3 the weights too."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole run."""
 
@@ -150,6 +159,7 @@ class Config:
     advantages: list[StageSpec] = field(default_factory=lambda: [{"name": "group_relative"}])
     loss: LossConfig = field(default_factory=lambda: LossConfig(terms=[{"name": "clipped"}]))
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    distribution: DistributionConfig = field(default_factory=DistributionConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 

@@ -20,13 +20,14 @@ from mmrl.config import OptimizerConfig
 from mmrl.plugins import ConfigError
 
 if TYPE_CHECKING:
+    from mmrl.optimization import Updater
     from mmrl.stages import Policy
 
 
 class MovingAverage:
-    """Follows every update of `optimizer` by itself."""
+    """Follows every update of `updater` by itself."""
 
-    def __init__(self, policy: Policy, optimizer: torch.optim.Optimizer, config: OptimizerConfig) -> None:
+    def __init__(self, policy: Policy, updater: Updater, config: OptimizerConfig) -> None:
         self.decay, self.every = config.ema, config.ema_every
         self.updates = 0
         self._trained = dict(policy.trainable()) if self.decay is not None else {}
@@ -37,7 +38,7 @@ class MovingAverage:
                     "coarse to average. Train it in float32, or leave optimizer.ema out."
                 )
         self._average = {name: weights.detach().clone() for name, weights in self._trained.items()}
-        optimizer.register_step_post_hook(lambda *_: self._follow())
+        updater.followers.append(self._follow)
 
     @torch.no_grad()
     def _follow(self) -> None:

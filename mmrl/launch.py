@@ -16,12 +16,14 @@ from rich.progress import track
 
 from data_pipelines.dataset import read_samples
 from data_pipelines.media import BadMedia, configure, readers_used
+from mmrl import distributed
 from mmrl.config import Config, DataConfig, EvaluateConfig, ModelConfig, dump, load_config, settings_from
 from mmrl.console import StepPrinter
 from mmrl.evaluation import Evaluation, evaluate
 from mmrl.evaluation.metrics import choose
 from mmrl.plugins import ConfigError, Stage, build
 from mmrl.policies import policy_class
+from mmrl.policies.shared import SharedPolicy
 from mmrl.preview import preview
 from mmrl.recipe import Recipe, make_recipe
 from mmrl.records import Sample
@@ -40,6 +42,8 @@ def run_training(
     config_file: str, overrides: Sequence[str], *, resume: bool, console: Console, dry_run: bool = False
 ) -> Path:
     """`mmrl train`. Returns the run directory, which a dry run does not make: it ends after all checks."""
+    distributed.start()
+    console.quiet = console.quiet or distributed.rank() > 0
     config: Config = load_config(config_file, overrides)
     folder = Path(config.runs) / config.name
     kind = policy_class(config.model.path)
@@ -58,6 +62,8 @@ def run_training(
         samples = check_prompts(policy, samples, config.data, console)
         held_out = check_prompts(policy, held_out, config.data, console)
     policy.prepare([*samples, *held_out], how)
+    if distributed.size() > 1:
+        policy = SharedPolicy(policy)
     describe_run(config, policy, samples, folder, console)
     if dry_run:
         recipe.rewards.close()
@@ -71,7 +77,9 @@ def run_training(
         raise
     finally:
         recipe.rewards.close()
-    run.writer.event("finished", steps=config.steps)
+    distributed.wait()
+    if distributed.rank() == 0:
+        run.writer.event("finished", steps=config.steps)
     console.print(summary(folder))
     return folder
 
@@ -229,9 +237,14 @@ def check_prompts(policy: Policy, samples: Sequence[Sample], data: DataConfig, c
             return kind(f"{sample.where} (id {sample.id}): {error}")
         return None
 
+    mine = samples[distributed.rank() :: distributed.size()]
     with ThreadPoolExecutor() as pool:
-        found = track(pool.map(problem, samples), "checking data", total=len(samples), console=console, transient=True)
-        checked = list(zip(samples, found, strict=True))
+        found = track(pool.map(problem, mine), "checking data", total=len(mine), console=console, transient=True)
+        errors = list(found)
+    everywhere: list[Exception | None] = [None] * len(samples)
+    for rank, part in enumerate(distributed.gather(errors)):
+        everywhere[rank :: distributed.size()] = part
+    checked = list(zip(samples, everywhere, strict=True))
     skips = [str(error) for _, error in checked if isinstance(error, BadMedia) and data.bad_media == "skip"]
     stops = [str(error) for _, error in checked if error is not None and str(error) not in skips]
     if stops or len(skips) == len(samples) > 0:

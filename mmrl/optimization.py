@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
+from torch import Tensor
 
-from mmrl.config import OptimizerConfig
+from mmrl import distributed
+from mmrl.config import Config, OptimizerConfig
+from mmrl.runs.checkpoints import OptimizerState, flatten_optimizer, restore_optimizer
 
 if TYPE_CHECKING:
     from mmrl.stages import Policy
+
+T = TypeVar("T")
+BUCKET = 2**26
 
 
 def make_optimizer(policy: Policy, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -32,17 +39,101 @@ def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
     return config.learning_rate * shapes[config.schedule]
 
 
-def update(policy: Policy, optimizer: torch.optim.AdamW, *, rate: float, max_grad_norm: float) -> float:
-    """One optimizer update from the accumulated gradients, which it then clears. Returns their norm before clipping."""
-    parameters = [parameter for _, parameter in policy.trainable()]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+class Updater:
+    """Gradients of an optimizer batch, and the update made from them; every rank has all weights and makes the same one.
+
+    Losses are shares of the whole batch (`losses.weights`), so the gradients of the ranks are added, not averaged.
+    `zero.py` has the same for weights or optimizer states that are spread over the ranks.
+    """
+
+    def __init__(self, policy: Policy, config: OptimizerConfig) -> None:
+        self.config = config
+        self.optimizer = make_optimizer(policy, config)
+        self.parameters = [parameter for _, parameter in policy.trainable()]
+        self.followers: list[Callable[[], None]] = []
+        """Called after every update."""
+
+    def turns(self, batches: Sequence[T]) -> Iterator[tuple[T | None, bool]]:
+        """(micro-batch, whether it is the last). None is a turn in which this rank has none and another has."""
+        for index, batch in enumerate(batches):
+            yield batch, index + 1 == len(batches)
+
+    def run(self, call: Callable[[], T]) -> T:
+        """A forward pass whose result a `backward` will follow."""
+        return call()
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        loss.backward()
+
+    def update(self, *, rate: float) -> float:
+        """One update from the accumulated gradients, which it then clears. Returns their norm before clipping."""
+        add_up_gradients(self.parameters)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
+        check_norm(norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        for follow in self.followers:
+            follow()
+        return norm
+
+    def state(self) -> OptimizerState:
+        """The state of the optimizer, on rank 0 all of it; asked on every rank."""
+        return flatten_optimizer(self.optimizer)
+
+    def restore(self, state: OptimizerState) -> None:
+        """The inverse of `state`, bit for bit. ConfigError if the optimizer has other parameters."""
+        restore_optimizer(self.optimizer, *state)
+
+
+def make_updater(policy: Policy, config: Config) -> Updater:
+    """As `distribution.strategy` has it."""
+    stage = {"zero1": 1, "zero2": 2, "zero3": 3}.get(config.distribution.strategy)
+    if stage is None or distributed.size() == 1:
+        return Updater(policy, config.optimizer)
+    from mmrl.zero import ZeroUpdater
+
+    return ZeroUpdater(policy, config.optimizer, stage=stage)
+
+
+def check_norm(norm: float) -> None:
     if not math.isfinite(norm):
         raise FloatingPointError(
             f"the gradient norm is {norm}: the loss or the model overflowed. The weights were not changed. "
             "Lower optimizer.learning_rate, or compute in float32 (model.dtype=float32)."
         )
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return norm
+
+
+@torch.no_grad()
+def add_up_gradients(parameters: Sequence[Tensor]) -> None:
+    """Give every rank the sum of all ranks' gradients; a parameter that nobody used keeps none, as alone."""
+    if distributed.size() == 1 or not parameters:
+        return
+    used = torch.tensor([float(parameter.grad is not None) for parameter in parameters])
+    there = [p for p, users in zip(parameters, distributed.add_up(used).tolist(), strict=True) if users]
+    for parameter in there:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    for bucket in buckets(there):
+        flat = distributed.add_up(torch.cat([gradient_of(parameter).flatten() for parameter in bucket]))
+        for parameter, values in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
+            gradient_of(parameter).copy_(values.view_as(parameter))
+
+
+def gradient_of(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def buckets(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Neighbours of one dtype, at most `BUCKET` numbers together: what one collective carries."""
+    bucket: list[Tensor] = []
+    for parameter in parameters:
+        full = sum(p.numel() for p in bucket) + parameter.numel() > BUCKET
+        if bucket and (full or bucket[0].dtype != parameter.dtype):
+            yield bucket
+            bucket = []
+        bucket.append(parameter)
+    if bucket:
+        yield bucket

@@ -98,7 +98,8 @@ class Rollouts:
     samples: list[Sample]
     """One per group."""
     prompts: list[Any]
-    """Encoded by the policy that made the rollouts, with their media tensors; opaque to everybody else."""
+    """Encoded by the policy that made the rollouts, with their media tensors; opaque to everybody else. None where another
+    process holds it, and with it the row's picture."""
     group: Tensor
     """int64[N], row -> group. Rows of one group are adjacent, and groups are in order."""
     prompt: Tensor
@@ -158,6 +159,13 @@ class Rollouts:
         import torch
 
         return torch.tensor([origin == "policy" for origin in self.origin])
+
+    @property
+    def held(self) -> Tensor:
+        """bool[N], rows whose prompt this process holds: all, unless several processes share the work."""
+        import torch
+
+        return torch.tensor([prompt is not None for prompt in self.prompts])[self.prompt]
 
     def sample_of(self, row: int) -> Sample:
         return self.samples[int(self.group[row])]

@@ -6,10 +6,12 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from mmrl import distributed
 from mmrl.advantages import group_count, group_mean, group_std
 from mmrl.records import MicroBatch, Rollouts
 from rewards.scoring import Rewards
@@ -76,49 +78,78 @@ def describe(rollouts: Rollouts, rewards: Rewards) -> dict[str, float]:
     return metrics
 
 
+@dataclass
+class Tally:
+    """What the micro-batches of one optimizer batch add up to, on one rank or on all."""
+
+    sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    gap_total: float = 0.0
+    gap_count: int = 0
+    gap_max: float = 0.0
+    ratio_max: float = 0.0
+
+    def add(self, other: Tally) -> None:
+        for name, value in other.sums.items():
+            self.sums[name] += value
+        self.gap_total += other.gap_total
+        self.gap_count += other.gap_count
+        self.gap_max = max(self.gap_max, other.gap_max)
+        self.ratio_max = max(self.ratio_max, other.ratio_max)
+
+
 class Report:
     """What the updates of a step did, collected a micro-batch at a time."""
 
     def __init__(self) -> None:
         self.first_logp: Tensor | None = None
         """f32[N, T], log-probs at the first update, if it used all rollouts at once."""
-        self._sums: dict[str, float] = defaultdict(float)
-        self._gap_total, self._gap_count, self._gap_max = 0.0, 0, 0.0
-        self._ratio_max = 0.0
+        self._here, self._total = Tally(), Tally()
         self._updates = 0
         self._norms: list[float] = []
         self._rate = 0.0
         self._coefficients: dict[str, float] = {}
 
     def term(self, name: str, value: float) -> None:
-        self._sums[f"loss/{name}"] += value
+        self._here.sums[f"loss/{name}"] += value
 
     def coefficient(self, name: str, value: float) -> None:
         """Of a loss term whose coefficient is a schedule."""
         self._coefficients[f"coef/{name}"] = value
 
+    def begin(self, batch: Rollouts) -> None:
+        """`batch` is what the next update is made of."""
+        if self.first_logp is None:
+            self.first_logp = torch.zeros(batch.mask.shape)
+
     def micro_batch(self, part: MicroBatch, batch: Rollouts, logp: Tensor, loss: float) -> None:
         """`logp` f32[n, T] are the current log-probs of a part of the optimizer batch."""
-        self._sums["loss"] += loss
+        here = self._here
+        here.sums["loss"] += loss
         index = torch.as_tensor(part.rows)
         made, logp = batch.made[index], logp.float().cpu()
         if part.mask is not None:
             made &= part.mask
         if batch.logp_old is not None:
             ratio = (logp - batch.logp_old[index])[made].exp()
-            self._ratio_max = max(self._ratio_max, float((ratio - 1).abs().max()))
+            here.ratio_max = max(here.ratio_max, float((ratio - 1).abs().max()))
         if self._updates:
             return
-        if self.first_logp is None:
-            self.first_logp = torch.zeros(batch.mask.shape)
-        if self.first_logp.shape == batch.mask.shape:
+        if self.first_logp is not None and self.first_logp.shape == batch.mask.shape:
             self.first_logp[index] += logp
         if batch.logp_rollout is not None:
             own = made & batch.own[index][:, None]
             gap = (logp - batch.logp_rollout[index])[own].abs()
-            self._gap_total += float(gap.sum())
-            self._gap_count += gap.numel()
-            self._gap_max = max(self._gap_max, float(gap.max()) if gap.numel() else 0.0)
+            here.gap_total += float(gap.sum())
+            here.gap_count += gap.numel()
+            here.gap_max = max(here.gap_max, float(gap.max()) if gap.numel() else 0.0)
+
+    def add_up(self) -> None:
+        """All micro-batches of an optimizer batch are done: join what the ranks collected."""
+        for tally in distributed.gather(self._here):
+            self._total.add(tally)
+        self._here = Tally()
+        if self._updates == 0 and self.first_logp is not None:
+            distributed.add_up(self.first_logp)
 
     def updated(self, *, grad_norm: float, learning_rate: float) -> None:
         self._updates += 1
@@ -127,16 +158,16 @@ class Report:
 
     @property
     def mean_gap(self) -> float:
-        return self._gap_total / max(1, self._gap_count)
+        return self._total.gap_total / max(1, self._total.gap_count)
 
     def metrics(self) -> dict[str, float]:
         """`ratio_gap` is the largest |log-prob in training - log-prob in generation| before the first update."""
         updates = max(1, self._updates)
         return {
-            **{name: value / updates for name, value in self._sums.items()},
+            **{name: value / updates for name, value in self._total.sums.items()},
             **self._coefficients,
-            "ratio_gap": self._gap_max,
-            "ratio_max": self._ratio_max,
+            "ratio_gap": self._total.gap_max,
+            "ratio_max": self._total.ratio_max,
             "grad_norm": sum(self._norms) / updates,
             "learning_rate": self._rate,
         }

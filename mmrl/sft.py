@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from data_pipelines.media import configure
 from mmrl.config import SftConfig
 from mmrl.launch import read_data
-from mmrl.optimization import learning_rate, make_optimizer, update
+from mmrl.optimization import Updater, learning_rate
 from mmrl.plugins import ConfigError
 from mmrl.policies.pretrained import mixed_precision
 from mmrl.policies.shared_prefix import PADDING, Columns, Prompt, gather_media, pad_rows, visible
@@ -42,7 +42,7 @@ def sft(config: SftConfig, console: Console | None = None) -> Path:
     configure(config.data.decode)
     samples = read_data(config.data.train, config.data, console, need_target=False)
     policy = VLMPolicy.load(config.model, config.data.budget)
-    optimizer = make_optimizer(policy, config.optimizer)
+    updater = Updater(policy, config.optimizer)
     console.print(f"{len(samples):,} chats; {config.steps} steps of {config.batch_size}")
     losses = []
     with Progress(
@@ -54,7 +54,7 @@ def sft(config: SftConfig, console: Console | None = None) -> Path:
             encoded = [encode_chat(policy, sample) for sample in batch]
             losses.append(backward(policy, encoded, budget=config.micro_batch_tokens))
             rate = learning_rate(config.optimizer, step, config.steps)
-            update(policy, optimizer, rate=rate, max_grad_norm=config.optimizer.max_grad_norm)
+            updater.update(rate=rate)
             progress.update(task, advance=1, loss=f"loss {recent(losses):.4f}")
             if not console.is_terminal and (step + 1) % max(1, config.steps // 20) == 0:
                 console.print(f"step {step + 1}/{config.steps} loss {recent(losses):.4f}", highlight=False)

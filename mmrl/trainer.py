@@ -4,23 +4,25 @@
     learn()   optimizer updates from the rollouts of a step: micro-batches, loss terms, global denominators
 
 What a stage promises is in `stages.py`; how a config becomes stages in `recipe.py`; what a policy does with log-probs
-in `policies/`. One process: sums over the batch all go through `learn`, the place where other ranks will join them.
+in `policies/`. On several ranks everybody sees the whole step and works on a share of its groups (`distributed.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmrl import distributed
 from mmrl.advantages import spread
 from mmrl.ema import MovingAverage
 from mmrl.evaluation import evaluate
 from mmrl.losses import weights
-from mmrl.optimization import learning_rate, make_optimizer, update
+from mmrl.optimization import Updater, learning_rate, make_updater
 from mmrl.randomness import derive
 from mmrl.recipe import Recipe, Term
 from mmrl.records import MicroBatch, Rollouts, Sample
@@ -36,10 +38,10 @@ def train(
     """One step: draw prompts, make completions, score them, turn scores into advantages, learn."""
     config = recipe.config
     sampler = recipe.make_sampler(samples)
-    optimizer = make_optimizer(policy, config.optimizer)
-    average = MovingAverage(policy, optimizer, config.optimizer)
+    updater = make_updater(policy, config)
+    average = MovingAverage(policy, updater, config.optimizer)
     memory: dict[str, Any] = {}
-    metrics = run.restore(policy, optimizer, average, sampler, memory)
+    metrics = run.restore(policy, updater, average, sampler, memory)
     for step in range(run.first_step, config.steps):
         clock = Clock()
         context = make_context(step, policy, recipe, sampler, samples, metrics, memory)
@@ -55,7 +57,7 @@ def train(
             credit(policy, recipe, rollouts, context)
         with clock("learn"):
             tolerance = policy.tolerance if step == run.first_step else None
-            report = learn(policy, optimizer, rollouts, recipe, context, tolerance=tolerance)
+            report = learn(policy, updater, rollouts, recipe, context, tolerance=tolerance)
         sampler.observe(step, rollouts)
         metrics = {**describe(rollouts, recipe.rewards), **report.metrics(), **clock.metrics()}
         run.record(step, rollouts, metrics)
@@ -64,7 +66,7 @@ def train(
                 result = evaluate(policy, recipe.rewards, held_out, config.evaluate, recipe.sampling, seed=config.seed)
             run.evaluated(step, result)
         if run.due(step, config.checkpoint.every) or step + 1 == config.steps:
-            run.checkpoint(step, policy, optimizer, average, sampler, metrics, memory, keep=config.checkpoint.keep)
+            run.checkpoint(step, policy, updater, average, sampler, metrics, memory, keep=config.checkpoint.keep)
 
 
 def draw(
@@ -150,22 +152,26 @@ def fill_logp_old(policy: Policy, rollouts: Rollouts, signals: list[str], *, bud
     """Log-probs of the policy that made the rollouts, by the training pass. One update per rollout needs none of this:
     its own log-probs are the old ones."""
     rollouts.logp_old = torch.zeros(rollouts.mask.shape)
+    values_of = {name: torch.zeros(rollouts.mask.shape) for name in signals}
     for batch in policy.micro_batches(rollouts, budget=budget):
         logp, values = policy.logp(rollouts.part(batch), signals=signals)
         rollouts.logp_old[batch.rows] += logp.cpu()
         for name, value in values.items():
-            rollouts.signals.setdefault(name, torch.zeros(rollouts.mask.shape))[batch.rows] += value.cpu()
+            values_of[name][batch.rows] += value.cpu()
+    distributed.add_up(rollouts.logp_old)
+    rollouts.signals |= {name: distributed.add_up(values) for name, values in values_of.items()}
 
 
 def fill_logp_ref(policy: Policy, rollouts: Rollouts, *, budget: int) -> None:
     rollouts.logp_ref = torch.zeros(rollouts.mask.shape)
     for batch in policy.micro_batches(rollouts, budget=budget):
         rollouts.logp_ref[batch.rows] += policy.reference_logp(rollouts.part(batch)).cpu()
+    distributed.add_up(rollouts.logp_ref)
 
 
 def learn(
     policy: Policy,
-    optimizer: torch.optim.AdamW,
+    updater: Updater,
     rollouts: Rollouts,
     recipe: Recipe,
     context: Context,
@@ -182,11 +188,12 @@ def learn(
     for _ in range(config.epochs):
         for part in range(min(parts, len(rollouts.samples))):
             batch = rollouts if parts == 1 else rollouts.select_groups(range(part, len(rollouts.samples), parts))
-            accumulate(policy, batch, recipe, context, report)
+            accumulate(policy, updater, batch, recipe, context, report)
+            report.add_up()
             if tolerance is not None:
                 check_on_policy(report, tolerance=tolerance)
                 tolerance = None
-            norm = update(policy, optimizer, rate=rate, max_grad_norm=config.max_grad_norm)
+            norm = updater.update(rate=rate)
             report.updated(grad_norm=norm, learning_rate=rate)
     if rollouts.logp_old is None:
         rollouts.logp_old = report.first_logp
@@ -209,7 +216,9 @@ def check_on_policy(report: Report, *, tolerance: float) -> None:
         )
 
 
-def accumulate(policy: Policy, batch: Rollouts, recipe: Recipe, context: Context, report: Report) -> None:
+def accumulate(
+    policy: Policy, updater: Updater, batch: Rollouts, recipe: Recipe, context: Context, report: Report
+) -> None:
     """Add up the gradient of the loss over one optimizer batch, a micro-batch at a time.
 
     A token loss is weighted with shares of the whole batch, a group loss with its exact derivative by each log-prob, so
@@ -227,16 +236,20 @@ def accumulate(policy: Policy, batch: Rollouts, recipe: Recipe, context: Context
         else:
             shares[index] = weights(batch.mask, term.aggregate, constant_length=recipe.constant_length)
     signals = sorted(recipe.loss_needs & policy.provides)
-    for micro_batch in micro_batches:
+    report.begin(batch)
+    for micro_batch, last in updater.turns(micro_batches):
+        if micro_batch is None:
+            updater.backward(updater.run(policy.idle), last=last)  # type: ignore[attr-defined]
+            continue
         part = batch.part(micro_batch)
-        logp, values = policy.logp(part, signals=signals)
+        logp, values = updater.run(partial(policy.logp, part, signals=signals))
         part = on_device(part, logp, values)
         loss = logp.new_zeros(())
         for index, (term, stage, coefficient) in enumerate(terms):
             value = term_loss(term, stage, logp, part, shares[index][micro_batch.rows].to(logp.device))
             report.term(term.stage.name, float(value.detach()))
             loss = loss + coefficient * value
-        loss.backward()
+        updater.backward(loss, last=last)
         report.micro_batch(micro_batch, batch, logp.detach(), float(loss.detach()))
 
 
@@ -255,6 +268,7 @@ def group_coefficients(policy: Policy, stage: Any, batch: Rollouts, micro_batche
     logp = torch.zeros(batch.mask.shape)
     for micro_batch in micro_batches:
         logp[micro_batch.rows] += policy.logp(batch.part(micro_batch))[0].cpu()
+    distributed.add_up(logp)
     rows = batch.mask.any(1).nonzero().flatten().tolist()
     coefficients = torch.zeros_like(logp)
     if rows:

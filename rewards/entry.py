@@ -149,13 +149,18 @@ class Entry:
         return self.tasks is None or sample.meta.get("task") in self.tasks
 
     def calls(self, rollouts: Rollouts) -> list[list[int]]:
-        """The rows of each call: one row, the rows of one group, or all; only rows it applies to."""
+        """The rows of each call: one row, the rows of one group, or all; only rows it applies to.
+
+        Of several processes, each calls for the rows, or groups by their first row, that it holds; for all, every one.
+        """
         rows = [row for row in range(len(rollouts)) if self.applies_to(rollouts.sample_of(row))]
-        if self.info.scope == "row":
-            return [[row] for row in rows]
+        if self.info.scope == "batch":
+            return [rows] if rows else []
+        calls = [[row] for row in rows]
         if self.info.scope == "group":
-            return [list(group) for _, group in groupby(rows, key=lambda row: int(rollouts.group[row]))]
-        return [rows] if rows else []
+            calls = [list(group) for _, group in groupby(rows, key=lambda row: int(rollouts.group[row]))]
+        held = rollouts.held.tolist()
+        return [call for call in calls if held[call[0]]]
 
     def outcomes(self, rollouts: Rollouts, *, step: int, total: int) -> dict[int, Outcome]:
         """Row -> outcome, for every row it applies to."""

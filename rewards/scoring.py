@@ -20,6 +20,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mmrl import distributed
 from mmrl.plugins import ConfigError, nearest
 from mmrl.records import Rollouts, Sample
 from mmrl.schedules import Schedule
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 SLOW = 30.0
 """Seconds after which a reward that still works on a step is named."""
+
+
+class Elsewhere(Exception):
+    """What went wrong with a reward in another process, in words."""
 
 
 class RewardFailure(RuntimeError):
@@ -107,6 +112,7 @@ class Rewards:
                     found = pending.get(entry.name)
                     with _said_when_slow(entry, step):
                         outcomes = found.result() if found else entry.outcomes(rollouts, step=step, total=total)
+                    outcomes = _of_all_ranks(outcomes)
                     if targets != [sample.target for sample in rollouts.samples]:
                         raise RewardFailure(f"reward {entry.name} changed sample.target, which all rewards share.")
                     yield entry, outcomes
@@ -152,6 +158,16 @@ class Rewards:
             failed = sum("error" in notes.get(entry.name, {}) for notes in rollouts.notes)
             metrics[f"failed/{entry.name}"] = float(failed)
         return metrics
+
+
+def _of_all_ranks(outcomes: dict[int, Outcome]) -> dict[int, Outcome]:
+    """The outcomes for all rows, from those of the rows that each process holds."""
+    if distributed.size() == 1:
+        return outcomes
+    # An exception may hold anything; what is told of it is its text.
+    told = {row: Elsewhere(describe(o)) if isinstance(o, Exception) else o for row, o in outcomes.items()}
+    found = {row: outcome for part in distributed.gather(told) for row, outcome in part.items()}
+    return {row: outcomes[row] if row in outcomes else found[row] for row in sorted(found)}
 
 
 @contextmanager

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MODEL = "model"
 STATE = "state.json"
+OptimizerState = tuple[dict[str, "Tensor"], dict[str, Any]]
+"""Tensors by `<parameter index>.<name>`, and what JSON can hold."""
 OPTIMIZER = "optimizer.safetensors"
 TRAINED = "trained.safetensors"
 
@@ -37,7 +39,7 @@ def save_checkpoint(
     save_model: Callable[[Path], None],
     state: Mapping[str, Any],
     keep: int,
-    optimizer: Optimizer | None = None,
+    optimizer: OptimizerState | None = None,
     trained: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write a checkpoint, then delete all others but the newest `keep - 1`. Call it on one rank.
@@ -56,7 +58,7 @@ def save_checkpoint(
         if optimizer is not None:
             from safetensors.torch import save_file
 
-            tensors, content["optimizer"] = flatten_optimizer(optimizer)
+            tensors, content["optimizer"] = optimizer
             save_file(tensors, folder / OPTIMIZER)
         if trained:
             from safetensors.torch import save_file
@@ -97,20 +99,17 @@ def load_trained(checkpoint: Path) -> dict[str, Tensor]:
     return load_file(file) if file.is_file() else {}
 
 
-def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:
-    """Put the optimizer into the state it had when the checkpoint was written."""
+def load_optimizer(checkpoint: Path) -> OptimizerState:
+    """The optimizer's state when the checkpoint was written."""
     from safetensors.torch import load_file
 
     numbers = read_state(checkpoint).get("optimizer")
     if numbers is None:
         raise ConfigError(f"{checkpoint} holds no optimizer, so training cannot continue from it exactly.")
-    try:
-        restore_optimizer(optimizer, load_file(Path(checkpoint) / OPTIMIZER), numbers)
-    except ConfigError as error:
-        raise ConfigError(f"{checkpoint}: {error}") from None
+    return load_file(Path(checkpoint) / OPTIMIZER), numbers
 
 
-def flatten_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def flatten_optimizer(optimizer: Optimizer) -> OptimizerState:
     """Split an optimizer's state into tensors, named `<parameter index>.<name>`, and what JSON can hold."""
     import torch
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmrl import distributed
 from mmrl.console import StepPrinter
 from mmrl.plugins import ConfigError
 from mmrl.runs.checkpoints import (
@@ -19,10 +20,9 @@ from mmrl.runs.checkpoints import (
 from mmrl.runs.writer import RunWriter
 
 if TYPE_CHECKING:
-    from torch.optim import Optimizer
-
     from mmrl.ema import MovingAverage
     from mmrl.evaluation import Evaluation
+    from mmrl.optimization import Updater
     from mmrl.records import Rollouts
     from mmrl.stages import Policy, Sampler
 
@@ -37,11 +37,13 @@ class Run:
     @classmethod
     def open(cls, folder: Path, config_yaml: str, printer: StepPrinter, *, resume: bool) -> Run:
         """Begin a run, or with `resume` continue it from its latest checkpoint (from the start if it has none)."""
-        if not resume:
-            return cls(RunWriter.create(folder, config_yaml), printer)
-        checkpoint = latest_checkpoint(folder)
-        first_step = 0 if checkpoint is None else int(read_state(checkpoint)["step"]) + 1
-        return cls(RunWriter.resume(folder, first_step=first_step), printer, checkpoint=checkpoint)
+        rank = distributed.rank()
+        with distributed.rank_zero_first():
+            if not resume:
+                return cls(RunWriter.create(folder, config_yaml, rank=rank), printer)
+            checkpoint = latest_checkpoint(folder)
+            first_step = 0 if checkpoint is None else int(read_state(checkpoint)["step"]) + 1
+            return cls(RunWriter.resume(folder, first_step=first_step, rank=rank), printer, checkpoint=checkpoint)
 
     @property
     def folder(self) -> Path:
@@ -50,7 +52,7 @@ class Run:
     def restore(
         self,
         policy: Policy,
-        optimizer: Optimizer,
+        updater: Updater,
         average: MovingAverage,
         sampler: Sampler,
         memory: dict[str, Any],
@@ -61,13 +63,21 @@ class Run:
         state = read_state(self._checkpoint)
         policy.restore(self._checkpoint / MODEL)
         average.restore(policy, load_trained(self._checkpoint), state.get("average_updates", 0))
-        load_optimizer(self._checkpoint, optimizer)
+        try:
+            updater.restore(load_optimizer(self._checkpoint))
+        except ConfigError as error:
+            raise ConfigError(f"{self._checkpoint}: {error}") from None
         sampler.load_state_dict(state["sampler"])
         memory.update(state.get("memory", {}))
         return dict(state["metrics"])
 
     def record(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> None:
-        self.writer.record(step, rollouts, metrics)
+        """Every rank keeps the completions it holds; then rank 0 says that the step is there."""
+        self.writer.record_rollouts(step, rollouts.select(rollouts.held.nonzero().flatten().tolist()))
+        distributed.wait()
+        if self.writer.rank > 0:
+            return
+        self.writer.record_metrics(step, metrics)
         for warning in self.printer.step(step, metrics):
             self.writer.event("warning", step=step, message=warning)
 
@@ -76,6 +86,8 @@ class Run:
         return every > 0 and (step + 1) % every == 0
 
     def evaluated(self, step: int, result: Evaluation) -> None:
+        if self.writer.rank > 0:
+            return
         interval = {"score": result.score, "low": result.low, "high": result.high}
         self.writer.event("evaluation", step=step, prompts=result.prompts, **interval)
         self.printer.evaluation(step, result)
@@ -84,7 +96,7 @@ class Run:
         self,
         step: int,
         policy: Policy,
-        optimizer: Optimizer,
+        updater: Updater,
         average: MovingAverage,
         sampler: Sampler,
         metrics: Mapping[str, Any],
@@ -92,7 +104,7 @@ class Run:
         *,
         keep: int,
     ) -> None:
-        """The model of a checkpoint is what the run has made: the moving average, if there is one."""
+        """The model of a checkpoint is what the run has made: the moving average, if there is one. Rank 0 writes it."""
 
         def save_model(folder: Path) -> None:
             with average.applied():
@@ -104,6 +116,10 @@ class Run:
             "metrics": dict(metrics),
             "average_updates": average.updates,
         }
+        optimizer = updater.state()
+        if self.writer.rank > 0:
+            distributed.wait()
+            return
         path = save_checkpoint(
             self.folder,
             step,
@@ -114,6 +130,7 @@ class Run:
             trained=average.trained(),
         )
         self.writer.event("checkpoint", step=step, path=str(path.relative_to(self.folder)))
+        distributed.wait()
 
 
 def model_of(run: Path) -> Path:

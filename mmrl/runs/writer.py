@@ -69,14 +69,23 @@ class RunWriter:
         return writer
 
     def record(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> None:
-        """Keep this rank's completions of a step and, on rank 0, its metrics."""
+        """Keep completions of a step and its metrics."""
+        self.record_rollouts(step, rollouts)
+        self.record_metrics(step, metrics)
+
+    def record_rollouts(self, step: int, rollouts: Rollouts) -> None:
+        """Keep this rank's completions of a step, if it has any."""
+        if not len(rollouts):
+            return
         table = layout.to_table(rollouts, step=step, rank=self.rank, media_file=self._keep, made_file=self._keep_made)
         file = self.folder / layout.ROLLOUTS / f"{layout.step_name(step)}.{self.rank}.parquet"
         with atomic_write(file) as path:
             pq.write_table(table, path, compression="zstd")
-        if self.rank == 0:
-            numbers = {name: float(value) for name, value in metrics.items() if name != "step"}
-            append_line(self.folder / layout.METRICS, layout.to_json({"step": step, **numbers}))
+
+    def record_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """The line that says that the step is recorded, on all ranks; written by rank 0."""
+        numbers = {name: float(value) for name, value in metrics.items() if name != "step"}
+        append_line(self.folder / layout.METRICS, layout.to_json({"step": step, **numbers}))
 
     def event(self, kind: layout.EventKind, **fields: Any) -> None:
         """Note that something happened; `fields` are anything JSON can hold."""

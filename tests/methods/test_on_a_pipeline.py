@@ -13,7 +13,7 @@ import torch
 from data_pipelines.media import Budget
 from mmrl.advantages import group_relative
 from mmrl.config import AdapterConfig, Config, ModelConfig, OptimizerConfig, parse
-from mmrl.optimization import make_optimizer
+from mmrl.optimization import Updater
 from mmrl.plugins import ConfigError, Stage
 from mmrl.policies.diffusion import Denoising, DiffusionPolicy
 from mmrl.policies.pipelines import Pipeline
@@ -125,7 +125,7 @@ def test_an_update_by_every_loss(make_policy, context, name, loss):
     recipe = recipe_of({"name": loss, **ON[name][loss]})
     recipe.check_lacks(policy.lacks(Denoising()))
     before = [parameter.detach().clone() for _, parameter in policy.trainable()]
-    optimizer = make_optimizer(policy, OptimizerConfig(learning_rate=1e-3))
+    optimizer = Updater(policy, OptimizerConfig(learning_rate=1e-3))
     report = learn(policy, optimizer, rollouts_of(policy, context, recipe), recipe, context).metrics()
     moved = any(not b.equal(p) for b, (_, p) in zip(before, policy.trainable(), strict=True))
     if loss in ("clipped", "grpo_guard"):
@@ -140,7 +140,7 @@ def test_divergences_pull_back_what_has_moved(make_policy, context, loss):
     recipe = recipe_of({"name": loss, **LOSSES[loss]}, updates_per_rollout=2, epochs=2)
     rollouts = rollouts_of(policy, context, recipe)
     disturb(policy)
-    optimizer = make_optimizer(policy, OptimizerConfig(learning_rate=1e-3))
+    optimizer = Updater(policy, OptimizerConfig(learning_rate=1e-3))
     values = [learn(policy, optimizer, rollouts, recipe, context).metrics()[f"loss/{loss}"] for _ in range(2)]
     assert 0 < values[-1] < values[0]
 
@@ -267,7 +267,7 @@ def test_a_step_in_which_every_reward_failed_moves_nothing(make_policy, context)
     disturb(policy)
     before = [parameter.detach().clone() for _, parameter in policy.trainable()]
     credit(policy, recipe, rollouts, context)
-    learn(policy, make_optimizer(policy, recipe.config.optimizer), rollouts, recipe, context)
+    learn(policy, Updater(policy, recipe.config.optimizer), rollouts, recipe, context)
     assert all(b.equal(p) for b, (_, p) in zip(before, policy.trainable(), strict=True))
 
 
@@ -279,7 +279,7 @@ def test_a_training_pass_that_sees_something_else_is_refused_before_it_moves_any
     recipe = recipe_of({"name": "clipped"})
     rollouts = rollouts_of(policy, context, recipe)
     before = [parameter.detach().clone() for _, parameter in policy.trainable()]
-    optimizer = make_optimizer(policy, recipe.config.optimizer)
+    optimizer = Updater(policy, recipe.config.optimizer)
     wrong = replace(rollouts, logp_rollout=rollouts.logp_rollout + 2 * policy.tolerance)
     with pytest.raises(RuntimeError, match="differ from those of the generation"):
         learn(policy, optimizer, wrong, recipe, context, tolerance=policy.tolerance)

@@ -1,0 +1,116 @@
+"""The processes of a run. One process is the common case, and every function here is then free.
+
+All ranks hold the whole step's record (samples, tokens, rewards, advantages), and each holds the prompts and pictures of
+its own share of the groups. So whoever looks at the step (samplers, advantages, metrics) sees all of it and knows of no
+ranks; what costs time (generation, rewards, log-probs, gradients) is done by the rank that holds the group, and its
+results are put together here, by `gather` or, for tensors that are 0 where a rank has nothing, by `add_up`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+
+TIMEOUT = timedelta(minutes=30)
+"""How long a rank waits for the others in one collective; the slowest reward of a step must be faster."""
+
+_records: list[object] = []
+"""The process group that records travel over: gloo, also beside NCCL, for they are on the CPU."""
+
+
+def launched() -> bool:
+    """Whether a launcher (torchrun, deepspeed, srun with its variables) started several processes."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def start() -> None:
+    """Meet the other ranks, if there are any. Called once, before anything else is done."""
+    if not launched() or _records:
+        return
+    import torch
+    import torch.distributed as torch_distributed
+
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    if not torch_distributed.is_initialized():
+        torch_distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT)
+    _records.append(torch_distributed.new_group(backend="gloo", timeout=TIMEOUT))
+
+
+def stop() -> None:
+    """Part from the other ranks."""
+    if _records:
+        import torch.distributed as torch_distributed
+
+        _records.clear()
+        torch_distributed.destroy_process_group()
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", 0)) if _records else 0
+
+
+def size() -> int:
+    return int(os.environ["WORLD_SIZE"]) if _records else 1
+
+
+def gather(value: T) -> list[T]:
+    """The values of all ranks, by rank; on every rank. They travel as pickles, from this program to itself."""
+    if not _records:
+        return [value]
+    import torch.distributed as torch_distributed
+
+    values: list[T] = [value] * size()
+    torch_distributed.all_gather_object(values, value, group=_records[0])
+    return values
+
+
+def add_up(values: Tensor) -> Tensor:
+    """The sum over all ranks, in place; on every rank, in the same bits."""
+    if _records:
+        import torch.distributed as torch_distributed
+
+        torch_distributed.all_reduce(values, group=None if values.is_cuda else _records[0])
+    return values
+
+
+def wait() -> None:
+    """Until all ranks are here."""
+    if _records:
+        import torch.distributed as torch_distributed
+
+        torch_distributed.barrier(group=_records[0])
+
+
+@contextmanager
+def rank_zero_first() -> Iterator[None]:
+    """What rank 0 does inside is done before the other ranks do it."""
+    if rank() > 0:
+        wait()
+    yield
+    if rank() == 0:
+        wait()
+
+
+def shares(sizes: Sequence[int], keys: Sequence[Hashable], ranks: int) -> list[list[int]]:
+    """Which groups each rank makes: whole groups, rows as even as that allows; those of one key stay together.
+
+    `sizes[i]` rows and a key for each group. A prompt that is drawn twice has one key: a second drawing is completed
+    otherwise than the first, so whoever makes it has to know of both.
+    """
+    loads, home = [0] * ranks, dict[Hashable, int]()
+    found: list[list[int]] = [[] for _ in range(ranks)]
+    for group, (rows, key) in enumerate(zip(sizes, keys, strict=True)):
+        owner = home.setdefault(key, min(range(ranks), key=lambda r: loads[r]))
+        loads[owner] += rows
+        found[owner].append(group)
+    return found

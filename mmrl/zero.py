@@ -1,0 +1,138 @@
+"""DeepSpeed's ZeRO behind the same few methods as `optimization.Updater`: what is spread over the ranks is found again
+by parameter, so a checkpoint is the same whatever the number of ranks and the strategy that wrote it.
+
+DeepSpeed is given a module whose forward pass is any call, for the log-probs are no model's own forward. It averages
+gradients over the ranks and ours are shares of a sum, so losses are scaled by the number of ranks. All its collectives
+happen in `run`, `backward` and `update`; a rank with fewer micro-batches takes idle turns.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from mmrl import distributed
+from mmrl.config import OptimizerConfig
+from mmrl.optimization import Updater, check_norm
+from mmrl.plugins import ConfigError
+from mmrl.runs.checkpoints import OptimizerState
+
+if TYPE_CHECKING:
+    from mmrl.stages import Policy
+
+T = TypeVar("T")
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""AdamW's state per weight."""
+
+
+class AnyCall(torch.nn.Module):
+    """A module around the model whose forward pass is the call it is given."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, call: Callable[[], Any]) -> Any:
+        return call()
+
+
+class ZeroUpdater(Updater):
+    """AdamW with its states (stage 1), the gradients too (2) and the weights too (3) spread over the ranks."""
+
+    def __init__(self, policy: Policy, config: OptimizerConfig, *, stage: int) -> None:
+        if config.ema is not None and stage == 3:
+            raise ConfigError(
+                "optimizer.ema: with distribution.strategy = zero3 no rank has whole weights to average. Use zero2, or "
+                "leave optimizer.ema out."
+            )
+        super().__init__(policy, config)
+        deepspeed = import_deepspeed()
+        self.groups = self.optimizer.state_dict()["param_groups"]
+        self.ordered = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        """As a checkpoint numbers them."""
+        settings = {
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_clipping": config.max_grad_norm,
+            "zero_optimization": {"stage": stage, "contiguous_gradients": True, "overlap_comm": False},
+            "zero_allow_untested_optimizer": True,
+        }
+        self.stage = stage
+        self.engine = deepspeed.initialize(model=AnyCall(policy.model), optimizer=self.optimizer, config=settings)[0]
+
+    def turns(self, batches: Sequence[T]) -> Iterator[tuple[T | None, bool]]:
+        """As many on every rank as the rank with most has."""
+        count = max(distributed.gather(len(batches)))
+        for index in range(count):
+            yield batches[index] if index < len(batches) else None, index + 1 == count
+
+    def run(self, call: Callable[[], T]) -> T:
+        found: T = self.engine(call)
+        return found
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        self.engine.set_gradient_accumulation_boundary(last)
+        self.engine.backward(loss * distributed.size())
+
+    def update(self, *, rate: float) -> float:
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = rate
+        self.engine.step()
+        norm = float(self.engine.get_global_grad_norm())
+        check_norm(norm)
+        for follow in self.followers:
+            follow()
+        return norm
+
+    def state(self) -> OptimizerState:
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        steps = self.steps()
+        tensors: dict[str, Tensor] = {}
+        for index, parameter in enumerate(self.ordered):
+            for name in MOMENTS if steps else ():
+                tensors[f"{index}.{name}"] = safe_get_full_optimizer_state(parameter, name).detach().cpu().clone()
+                tensors[f"{index}.step"] = torch.tensor(float(steps))
+        rate = self.engine.optimizer.param_groups[0]["lr"]
+        return tensors, {"param_groups": [{**group, "lr": rate} for group in self.groups], "state": {}}
+
+    def restore(self, state: OptimizerState) -> None:
+        """After the policy has been given its weights, which are then taken over as well."""
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        tensors, numbers = state
+        saved, present = (
+            [len(group["params"]) for group in groups] for groups in (numbers["param_groups"], self.groups)
+        )
+        if saved != present:
+            raise ConfigError(
+                f"the saved optimizer has {saved} parameters in its groups, this one {present}.\n"
+                f"  Resume with the model and the trained parts of the original config."
+            )
+        for index, parameter in enumerate(self.ordered):
+            safe_set_full_fp32_param(parameter, parameter.detach().clone())
+            for name in MOMENTS:
+                if f"{index}.{name}" in tensors:
+                    safe_set_full_optimizer_state(parameter, tensors[f"{index}.{name}"].to(parameter.device), name)
+        for entries in self.optimizer.state.values():
+            entries["step"].fill_(float(tensors.get("0.step", 0.0)))
+
+    def steps(self) -> int:
+        """Updates so far."""
+        return max((int(entries["step"]) for entries in self.optimizer.state.values()), default=0)
+
+
+def import_deepspeed() -> Any:
+    """DeepSpeed, on a CPU without the shared-memory operator that it would compile for minutes to save microseconds."""
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    import deepspeed
+
+    if not torch.cuda.is_available():
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend=None, auto_mpi_discovery=False)
+    return deepspeed
