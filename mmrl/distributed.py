@@ -1,8 +1,8 @@
 """The processes of a run. One process is the common case, and every function here is then free.
 
-All ranks hold the whole step's record (samples, tokens, rewards, advantages), and each holds the prompts and pictures of
-its own share of the groups. So whoever looks at the step (samplers, advantages, metrics) sees all of it and knows of no
-ranks; what costs time (generation, rewards, log-probs, gradients) is done by the rank that holds the group, and its
+All ranks hold the whole step's record (samples, tokens, rewards, advantages), and each holds the prompts and pictures
+of its own share of the groups. So whoever looks at the step (samplers, advantages, metrics) sees all of it and knows
+of no ranks. What costs time (generation, rewards, log-probs, gradients) is done by the rank that holds the group; its
 results are put together here, by `gather` or, for tensors that are 0 where a rank has nothing, by `add_up`.
 """
 

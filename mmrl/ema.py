@@ -20,14 +20,13 @@ from mmrl.config import OptimizerConfig
 from mmrl.plugins import ConfigError
 
 if TYPE_CHECKING:
-    from mmrl.optimization import Updater
     from mmrl.stages import Policy
 
 
 class MovingAverage:
-    """Follows every update of `updater` by itself."""
+    """The average begins as the policy's weights; `follow` is called after every update."""
 
-    def __init__(self, policy: Policy, updater: Updater, config: OptimizerConfig) -> None:
+    def __init__(self, policy: Policy, config: OptimizerConfig) -> None:
         self.decay, self.every = config.ema, config.ema_every
         self.updates = 0
         self._trained = dict(policy.trainable()) if self.decay is not None else {}
@@ -38,10 +37,9 @@ class MovingAverage:
                     "coarse to average. Train it in float32, or leave optimizer.ema out."
                 )
         self._average = {name: weights.detach().clone() for name, weights in self._trained.items()}
-        updater.followers.append(self._follow)
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def follow(self) -> None:
         self.updates += 1
         if not self._trained or self.updates % self.every:
             return
@@ -63,17 +61,16 @@ class MovingAverage:
         for name, weights in self._trained.items():
             weights.data, self._average[name] = self._average[name], weights.data
 
-    def trained(self) -> dict[str, Tensor]:
-        """The weights themselves, by name, which are stored beside the average; without one there are none."""
-        return {name: weights.detach() for name, weights in self._trained.items()}
+    def other(self) -> dict[str, Tensor]:
+        """What the policy has not now, by name: the average, or inside `applied` the weights that training goes on
+        with. Empty without an average."""
+        return {name: weights.detach() for name, weights in self._average.items()}
 
     @torch.no_grad()
-    def restore(self, policy: Policy, trained: Mapping[str, Tensor], updates: int) -> None:
-        """After the policy has been given the model of a checkpoint: that is the average, and `trained` the weights,
-        if there are any; a checkpoint without them was written without an average."""
+    def resume(self, policy: Policy, trained: Mapping[str, Tensor], updates: int) -> None:
+        """After a policy that had the average of a checkpoint for its weights: give it those that training goes on
+        with, if there are any; a checkpoint without them was written without an average."""
         self.updates = updates
-        for name, weights in self._trained.items():
-            self._average[name].copy_(weights)
         for name, weights in policy.trainable():
             if trained:
                 weights.copy_(trained[name])

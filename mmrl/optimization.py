@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -40,7 +41,7 @@ def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
 
 
 class Updater:
-    """Gradients of an optimizer batch, and the update made from them; every rank has all weights and makes the same one.
+    """Gradients of an optimizer batch and the update made from them; every rank has all weights and makes the same one.
 
     Losses are shares of the whole batch (`losses.weights`), so the gradients of the ranks are added, not averaged.
     `zero.py` has the same for weights or optimizer states that are spread over the ranks.
@@ -57,6 +58,10 @@ class Updater:
         """(micro-batch, whether it is the last). None is a turn in which this rank has none and another has."""
         for index, batch in enumerate(batches):
             yield batch, index + 1 == len(batches)
+
+    def whole_weights(self) -> AbstractContextManager[None]:
+        """Inside, every rank has all weights and uses them at its own pace, without gradient. Entered on all ranks."""
+        return nullcontext()
 
     def run(self, call: Callable[[], T]) -> T:
         """A forward pass whose result a `backward` will follow."""

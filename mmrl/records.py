@@ -98,8 +98,8 @@ class Rollouts:
     samples: list[Sample]
     """One per group."""
     prompts: list[Any]
-    """Encoded by the policy that made the rollouts, with their media tensors; opaque to everybody else. None where another
-    process holds it, and with it the row's picture."""
+    """Encoded by the policy that made the rollouts, with their media tensors; opaque to everybody else. None where
+    another process holds it, and with it the row's picture."""
     group: Tensor
     """int64[N], row -> group. Rows of one group are adjacent, and groups are in order."""
     prompt: Tensor

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from mmrl import distributed
 from mmrl.advantages import spread
-from mmrl.ema import MovingAverage
 from mmrl.evaluation import evaluate
 from mmrl.losses import weights
 from mmrl.optimization import Updater, learning_rate, make_updater
@@ -38,23 +37,25 @@ def train(
     """One step: draw prompts, make completions, score them, turn scores into advantages, learn."""
     config = recipe.config
     sampler = recipe.make_sampler(samples)
-    updater = make_updater(policy, config)
-    average = MovingAverage(policy, updater, config.optimizer)
     memory: dict[str, Any] = {}
-    metrics = run.restore(policy, updater, average, sampler, memory)
+    average = run.restore_model(policy, config.optimizer)
+    updater = make_updater(policy, config)
+    updater.followers.append(average.follow)
+    metrics = run.restore(updater, sampler, memory)
     for step in range(run.first_step, config.steps):
         clock = Clock()
         context = make_context(step, policy, recipe, sampler, samples, metrics, memory)
-        with clock("plan"):
-            survey(sampler, samples, recipe, context)
-            chosen, sizes = draw(sampler, samples, step)
-        with clock("rollout"):
-            rollouts = recipe.rollout.at(step, config.steps, metrics)(policy, chosen, sizes, context)
-        with clock("score"):
-            if rollouts.reward is None:
-                context.score(rollouts)
-        with clock("credit"):
-            credit(policy, recipe, rollouts, context)
+        with updater.whole_weights():
+            with clock("plan"):
+                survey(sampler, samples, recipe, context)
+                chosen, sizes = draw(sampler, samples, step)
+            with clock("rollout"):
+                rollouts = recipe.rollout.at(step, config.steps, metrics)(policy, chosen, sizes, context)
+            with clock("score"):
+                if rollouts.reward is None:
+                    context.score(rollouts)
+            with clock("credit"):
+                credit(policy, recipe, rollouts, context)
         with clock("learn"):
             tolerance = policy.tolerance if step == run.first_step else None
             report = learn(policy, updater, rollouts, recipe, context, tolerance=tolerance)
@@ -62,7 +63,7 @@ def train(
         metrics = {**describe(rollouts, recipe.rewards), **report.metrics(), **clock.metrics()}
         run.record(step, rollouts, metrics)
         if run.due(step, config.evaluate.every) and held_out:
-            with average.applied():
+            with average.applied(), updater.whole_weights():
                 result = evaluate(policy, recipe.rewards, held_out, config.evaluate, recipe.sampling, seed=config.seed)
             run.evaluated(step, result)
         if run.due(step, config.checkpoint.every) or step + 1 == config.steps:
@@ -232,7 +233,8 @@ def accumulate(
         if isinstance(term.coef, Schedule):
             report.coefficient(term.stage.name, coefficient)
         if term.is_group_loss:
-            shares[index] = group_coefficients(policy, stage, batch, micro_batches)
+            with updater.whole_weights():
+                shares[index] = group_coefficients(policy, stage, batch, micro_batches)
         else:
             shares[index] = weights(batch.mask, term.aggregate, constant_length=recipe.constant_length)
     signals = sorted(recipe.loss_needs & policy.provides)

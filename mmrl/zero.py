@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -63,12 +64,45 @@ class ZeroUpdater(Updater):
         }
         self.stage = stage
         self.engine = deepspeed.initialize(model=AnyCall(policy.model), optimizer=self.optimizer, config=settings)[0]
+        self.begin_states()
+
+    def begin_states(self) -> None:
+        """AdamW's states before the first update. DeepSpeed finds them by parameter only if all exist when it looks,
+        which with several groups of parameters is not so after the first of them was updated."""
+        sharded = self.engine.optimizer
+        flat = sharded.fp32_partitioned_groups_flat if self.stage == 3 else sharded.single_partition_of_fp32_groups
+        for part in flat:
+            if not self.optimizer.state[part]:
+                moments = {name: torch.zeros_like(part) for name in MOMENTS}
+                self.optimizer.state[part] = {"step": torch.tensor(0.0), **moments}
+        if self.stage < 3:
+            sharded._lazy_init_hp_params_optimizer_state()
 
     def turns(self, batches: Sequence[T]) -> Iterator[tuple[T | None, bool]]:
         """As many on every rank as the rank with most has."""
         count = max(distributed.gather(len(batches)))
         for index in range(count):
             yield batches[index] if index < len(batches) else None, index + 1 == count
+
+    @contextmanager
+    def whole_weights(self) -> Iterator[None]:
+        if self.stage < 3:
+            yield
+            return
+        import deepspeed
+
+        offload = self.engine.optimizer.parameter_offload
+        with deepspeed.zero.GatheredParameters(list(self.engine.module.parameters())):
+            # DeepSpeed's hooks would let go of a module's weights after its forward pass.
+            for parameter in self.engine.module.parameters():
+                parameter.ds_active_sub_modules.clear()
+            for hook in [*offload.forward_hooks, *offload.backward_hooks]:
+                hook.remove()
+            offload.forward_hooks, offload.backward_hooks = [], []
+            try:
+                yield
+            finally:
+                offload._register_deepspeed_module(offload.module)
 
     def run(self, call: Callable[[], T]) -> T:
         found: T = self.engine(call)
@@ -101,8 +135,7 @@ class ZeroUpdater(Updater):
         return tensors, {"param_groups": [{**group, "lr": rate} for group in self.groups], "state": {}}
 
     def restore(self, state: OptimizerState) -> None:
-        """After the policy has been given its weights, which are then taken over as well."""
-        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+        from deepspeed.utils import safe_set_full_optimizer_state
 
         tensors, numbers = state
         saved, present = (
@@ -114,7 +147,6 @@ class ZeroUpdater(Updater):
                 f"  Resume with the model and the trained parts of the original config."
             )
         for index, parameter in enumerate(self.ordered):
-            safe_set_full_fp32_param(parameter, parameter.detach().clone())
             for name in MOMENTS:
                 if f"{index}.{name}" in tensors:
                     safe_set_full_optimizer_state(parameter, tensors[f"{index}.{name}"].to(parameter.device), name)

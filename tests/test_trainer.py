@@ -18,6 +18,7 @@ from data_pipelines.dataset import read_samples
 from data_pipelines.gui.build import make_gui
 from mmrl.config import Config, load_config
 from mmrl.launch import run_training
+from mmrl.optimization import Updater
 from mmrl.plugins import ConfigError
 from mmrl.policies.tiny import save_untrained
 from mmrl.policies.vlm import VLMPolicy
@@ -186,11 +187,11 @@ def test_one_micro_batch_equals_eight(place, aggregate):
     terms = ["clipped", {"name": "kl", "coef": 0.1}, {"name": "entropy_bonus", "coef": 0.01}]
     loss = {"aggregate": aggregate, "terms": terms}
     policy, recipe, rollouts, context = collect(place, "micro", loss=loss, micro_batch_tokens=100_000)
-    accumulate(policy, rollouts, recipe, context, Report())
+    accumulate(policy, Updater(policy, recipe.config.optimizer), rollouts, recipe, context, Report())
     whole = gradients(policy)
     small = replace(recipe, config=replace(recipe.config, micro_batch_tokens=40))
     assert len(policy.micro_batches(rollouts, budget=40)) >= 8
-    accumulate(policy, rollouts, small, context, Report())
+    accumulate(policy, Updater(policy, small.config.optimizer), rollouts, small, context, Report())
     cut = gradients(policy)
     assert float((whole - cut).norm() / whole.norm()) < 1e-4
     assert float(whole.norm()) > 0
@@ -199,7 +200,7 @@ def test_one_micro_batch_equals_eight(place, aggregate):
 def test_a_group_loss_in_micro_batches_has_the_gradient_of_the_whole(place):
     name = f"{place}/plugins.py:Contrast"
     policy, recipe, rollouts, context = collect(place, "contrast", loss={"terms": [name]}, micro_batch_tokens=40)
-    accumulate(policy, rollouts, recipe, context, Report())
+    accumulate(policy, Updater(policy, recipe.config.optimizer), rollouts, recipe, context, Report())
     cut = gradients(policy)
     stage = recipe.terms[0].stage.at(0, 1)
     logp, _ = policy.logp(rollouts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmrl import distributed
 from mmrl.console import StepPrinter
+from mmrl.ema import MovingAverage
 from mmrl.plugins import ConfigError
 from mmrl.runs.checkpoints import (
     MODEL,
@@ -20,7 +21,7 @@ from mmrl.runs.checkpoints import (
 from mmrl.runs.writer import RunWriter
 
 if TYPE_CHECKING:
-    from mmrl.ema import MovingAverage
+    from mmrl.config import OptimizerConfig
     from mmrl.evaluation import Evaluation
     from mmrl.optimization import Updater
     from mmrl.records import Rollouts
@@ -49,20 +50,22 @@ class Run:
     def folder(self) -> Path:
         return self.writer.folder
 
-    def restore(
-        self,
-        policy: Policy,
-        updater: Updater,
-        average: MovingAverage,
-        sampler: Sampler,
-        memory: dict[str, Any],
-    ) -> dict[str, float]:
-        """Put the checkpoint's state into the parts, bit for bit; returns the metrics of its step."""
+    def restore_model(self, policy: Policy, config: OptimizerConfig) -> MovingAverage:
+        """Give the policy the weights that training goes on with; returns their average as it was."""
+        if self._checkpoint is not None:
+            policy.restore(self._checkpoint / MODEL)
+        average = MovingAverage(policy, config)
+        if self._checkpoint is not None:
+            average.resume(
+                policy, load_trained(self._checkpoint), read_state(self._checkpoint).get("average_updates", 0)
+            )
+        return average
+
+    def restore(self, updater: Updater, sampler: Sampler, memory: dict[str, Any]) -> dict[str, float]:
+        """Put the checkpoint's state into the other parts, bit for bit; returns the metrics of its step."""
         if self._checkpoint is None:
             return {}
         state = read_state(self._checkpoint)
-        policy.restore(self._checkpoint / MODEL)
-        average.restore(policy, load_trained(self._checkpoint), state.get("average_updates", 0))
         try:
             updater.restore(load_optimizer(self._checkpoint))
         except ConfigError as error:
@@ -106,10 +109,6 @@ class Run:
     ) -> None:
         """The model of a checkpoint is what the run has made: the moving average, if there is one. Rank 0 writes it."""
 
-        def save_model(folder: Path) -> None:
-            with average.applied():
-                policy.save(folder)
-
         state = {
             "sampler": sampler.state_dict(),
             "memory": dict(memory),
@@ -117,20 +116,19 @@ class Run:
             "average_updates": average.updates,
         }
         optimizer = updater.state()
-        if self.writer.rank > 0:
+        with average.applied(), updater.whole_weights():
+            if self.writer.rank == 0:
+                path = save_checkpoint(
+                    self.folder,
+                    step,
+                    save_model=policy.save,
+                    state=state,
+                    keep=keep,
+                    optimizer=optimizer,
+                    trained=average.other(),
+                )
+                self.writer.event("checkpoint", step=step, path=str(path.relative_to(self.folder)))
             distributed.wait()
-            return
-        path = save_checkpoint(
-            self.folder,
-            step,
-            save_model=save_model,
-            state=state,
-            keep=keep,
-            optimizer=optimizer,
-            trained=average.trained(),
-        )
-        self.writer.event("checkpoint", step=step, path=str(path.relative_to(self.folder)))
-        distributed.wait()
 
 
 def model_of(run: Path) -> Path:

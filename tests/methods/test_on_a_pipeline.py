@@ -193,7 +193,7 @@ def test_a_group_loss_is_exact_where_rows_are_cut_between_micro_batches(make_pol
     )
     batches = policy.micro_batches(rollouts, budget=cut.config.micro_batch_tokens)
     assert len(batches) > len({row for batch in batches for row in batch.rows})  # 2 pairs each, of rows of 3 steps
-    accumulate(policy, rollouts, cut, context, Report())
+    accumulate(policy, Updater(policy, cut.config.optimizer), rollouts, cut, context, Report())
     found = gradient(policy)
     loss = Spread()
     loss.group_loss(loss.row_score(policy.logp(rollouts)[0], rollouts), rollouts).backward()
@@ -253,7 +253,7 @@ def test_rows_without_reward_are_as_if_they_were_not_there(make_policy, context,
     found = []
     for batch in (rollouts, without):
         credit(policy, recipe, batch, context)
-        accumulate(policy, batch, recipe, context, Report())
+        accumulate(policy, Updater(policy, recipe.config.optimizer), batch, recipe, context, Report())
         found.append(gradient(policy))
     assert found[1].norm() > 0
     assert (found[0] - found[1]).norm() < 1e-5 * found[1].norm()

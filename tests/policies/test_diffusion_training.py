@@ -20,7 +20,6 @@ from data_pipelines.commands import app
 from mmrl.config import EvaluateConfig, ModelConfig, OptimizerConfig
 from mmrl.ema import MovingAverage
 from mmrl.launch import run_evaluation, run_training
-from mmrl.optimization import Updater
 from mmrl.plugins import ConfigError
 from mmrl.policies.diffusion import DiffusionPolicy
 from mmrl.policies.pipelines import Pipeline, load_pipeline
@@ -194,8 +193,8 @@ def test_an_average_of_coarse_weights_is_refused():
     policy = DiffusionPolicy(Pipeline(random_pipelines.BUILDERS["sd3"]().to(torch.bfloat16), ModelConfig(path="mine")))
     config = OptimizerConfig(ema=0.9)
     with pytest.raises(ConfigError, match=r"optimizer\.ema = 0\.9: .* trains in bfloat16"):
-        MovingAverage(policy, Updater(policy, config), config)
-    MovingAverage(policy, Updater(policy, config), OptimizerConfig())
+        MovingAverage(policy, config)
+    MovingAverage(policy, OptimizerConfig())
 
 
 def weights(folder: Path, *, adapter: bool) -> dict[str, torch.Tensor]:

@@ -47,13 +47,13 @@ def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: range
 def test_training_with_a_restored_optimizer_equals_training_uninterrupted(tmp_path: Path):
     model, optimizer = make_training()
     train(model, optimizer, range(3))
-    checkpoint = save(tmp_path, 3, optimizer=optimizer)
+    checkpoint = save(tmp_path, 3, optimizer=flatten_optimizer(optimizer))
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     train(model, optimizer, range(3, 6))
 
     resumed, fresh = make_training(seed=1)
     resumed.load_state_dict(weights)
-    load_optimizer(checkpoint, fresh)
+    restore_optimizer(fresh, *load_optimizer(checkpoint))
     train(resumed, fresh, range(3, 6))
     for name, value in model.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name])
@@ -66,7 +66,7 @@ def test_training_with_a_restored_optimizer_equals_training_uninterrupted(tmp_pa
 
 def test_an_optimizer_before_its_first_step_survives(tmp_path: Path):
     _, optimizer = make_training()
-    load_optimizer(save(tmp_path, 0, optimizer=optimizer), optimizer)
+    restore_optimizer(optimizer, *load_optimizer(save(tmp_path, 0, optimizer=flatten_optimizer(optimizer))))
     assert optimizer.state_dict()["state"] == {}
 
 
@@ -85,13 +85,13 @@ def test_state_that_is_no_tensor_survives():
 def test_an_optimizer_of_another_model_is_refused(tmp_path: Path):
     model, optimizer = make_training()
     train(model, optimizer, range(1))
-    checkpoint = save(tmp_path, 1, optimizer=optimizer)
+    checkpoint = save(tmp_path, 1, optimizer=flatten_optimizer(optimizer))
     with pytest.raises(ConfigError, match="parameters in its groups"):
-        load_optimizer(checkpoint, torch.optim.AdamW(model.parameters()))
+        restore_optimizer(torch.optim.AdamW(model.parameters()), *load_optimizer(checkpoint))
     with pytest.raises(ConfigError, match="has shape"):
-        load_optimizer(checkpoint, make_training(width=5)[1])
+        restore_optimizer(make_training(width=5)[1], *load_optimizer(checkpoint))
     with pytest.raises(ConfigError, match="holds no optimizer"):
-        load_optimizer(save(tmp_path, 2), optimizer)
+        restore_optimizer(optimizer, *load_optimizer(save(tmp_path, 2)))
 
 
 def test_state_is_exact(tmp_path: Path):
