@@ -1,0 +1,186 @@
+"""Several real processes train as one does: the same plan, losses, weights and optimizer states, up to rounding."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from rich.console import Console
+from safetensors.torch import load_file
+
+from data_pipelines.gui.build import make_gui
+from mmrl.distributed import shares
+from mmrl.launch import run_training
+from mmrl.policies.tiny import save_untrained
+from mmrl.runs.checkpoints import MODEL, OPTIMIZER, latest_checkpoint
+from mmrl.runs.reader import read_metrics, read_rollouts
+
+REWARD = """
+from rewards import reward
+
+@reward(range=(0, 1))
+def digits_in(completion, sample):
+    return min(1.0, sum(c.isdigit() for c in completion) / 4)
+
+@reward(range=(0, 1), scope="group")
+def rank_in_group(completions, sample):
+    order = sorted(completions)
+    return [order.index(c) / len(completions) for c in completions]
+"""
+STRATEGIES = ("ddp", "zero1", "zero2", "zero3")
+Job = tuple[str, list[str], bool]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recipes of a vision-language model and of an image model, small enough for many processes on few cores."""
+    folder = tmp_path_factory.mktemp("ranks")
+    save_untrained(folder / "model")
+    make_gui(folder / "gui", count=12, test_count=4)
+    (folder / "plugins.py").write_text(REWARD)
+    (folder / "prompts.jsonl").write_text(
+        "".join(
+            json.dumps({"messages": [{"role": "user", "content": f"a {c} square"}]}) + "\n" for c in ("red", "blue")
+        )
+    )
+    common = {"runs": str(folder / "runs"), "steps": 3, "group_size": 4, "checkpoint": {"every": 2, "keep": 9}}
+    recipes: dict[str, Any] = {
+        "words": {
+            "prompts_per_step": 3,
+            "model": {"path": str(folder / "model"), "vision": "trained"},
+            "data": {"train": str(folder / "gui" / "train.jsonl"), "test": str(folder / "gui" / "test.jsonl")},
+            "sampling": {"max_new_tokens": 6},
+            "rewards": [f"{folder}/plugins.py:digits_in", f"{folder}/plugins.py:rank_in_group"],
+            "advantages": [{"name": "group_relative", "std": "batch"}],
+            "loss": {"terms": [{"name": "clipped"}, {"name": "kl", "coef": 0.1}]},
+            "optimizer": {"learning_rate": 1e-3, "updates_per_rollout": 2, "epochs": 2},
+            "micro_batch_tokens": 400,
+            "evaluate": {"every": 3},
+        },
+        "pictures": {
+            "prompts_per_step": 2,
+            "model": {"path": "tiny-flow"},
+            "data": {"train": str(folder / "prompts.jsonl")},
+            "sampling": {"steps": 4},
+            "rewards": [{"name": "brightness"}],
+            "optimizer": {"learning_rate": 1e-3},
+        },
+    }
+    for name, recipe in recipes.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({**common, **recipe, "name": name}))
+    return folder
+
+
+def job(place: Path, recipe: str, name: str, *settings: str, resume: bool = False) -> Job:
+    return str(place / f"{recipe}.yaml"), [f"name={name}", *settings], resume
+
+
+def alone(job: Job) -> None:
+    run_training(job[0], job[1], resume=job[2], console=Console(quiet=True))
+
+
+def on_ranks(place: Path, count: int, jobs: Sequence[Job]) -> None:
+    """All jobs, one after another, in `count` processes of one launch."""
+    file = place / f"jobs-{count}.json"
+    file.write_text(json.dumps(jobs))
+    script = Path(__file__).parent / "helpers" / "trainings.py"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    done = subprocess.run(
+        [*command, str(script), str(file)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    checkpoint = latest_checkpoint(run)
+    assert checkpoint is not None
+    model = {name: t for file in (checkpoint / MODEL).rglob("*.safetensors") for name, t in load_file(file).items()}
+    return {**model, **{f"optimizer {name}": t for name, t in load_file(checkpoint / OPTIMIZER).items()}}
+
+
+def assert_same(run: Path, other: Path) -> None:
+    """The completions are the same; numbers agree to rounding, which AdamW's first steps enlarge to the learning rate
+    where a gradient is nearly nothing."""
+    rows, others = (
+        sorted(
+            (r["step"], r["sample_id"], r["completion"], r["reward"])
+            for step in range(3)
+            for r in read_rollouts(folder, step)
+        )
+        for folder in (run, other)
+    )
+    assert [row[:3] for row in rows] == [row[:3] for row in others]
+    for line, its in zip(read_metrics(run), read_metrics(other), strict=True):
+        assert line.keys() == its.keys()
+        for name, value in line.items():
+            if not name.startswith(("seconds/", "ratio_gap")):
+                assert its[name] == pytest.approx(value, rel=1e-3, abs=1e-4), (line["step"], name)
+    mine, theirs = weights(run), weights(other)
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        torch.testing.assert_close(theirs[name], value, rtol=1e-3, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(place: Path):
+    """By every strategy, and continued by another number of processes and another strategy."""
+    runs = place / "runs"
+    alone(job(place, "words", "words"))
+    alone(job(place, "pictures", "pictures"))
+    jobs = [
+        job(place, recipe, f"{recipe}-{strategy}", f"distribution.strategy={strategy}")
+        for recipe in ("words", "pictures")
+        for strategy in STRATEGIES
+    ]
+    jobs += [
+        job(place, "words", f"words-again-{strategy}", f"distribution.strategy={strategy}", "steps=2")
+        for strategy in STRATEGIES
+    ]
+    jobs += [
+        job(place, "words", f"words-again-{strategy}", f"distribution.strategy={strategy}", resume=True)
+        for strategy in STRATEGIES
+    ]
+    on_ranks(place, 2, jobs)
+    for recipe in ("words", "pictures"):
+        for strategy in STRATEGIES:
+            assert_same(runs / recipe, runs / f"{recipe}-{strategy}")
+    for strategy in STRATEGIES:
+        assert_same(runs / "words", runs / f"words-again-{strategy}")
+
+
+@pytest.mark.slow
+def test_four_processes_of_which_some_have_nothing_to_do(place: Path):
+    """Three groups for four ranks; a run of four goes on as one."""
+    runs = place / "runs"
+    alone(job(place, "words", "three"))
+    on_ranks(
+        place,
+        4,
+        [
+            job(place, "words", "three-ddp"),
+            job(place, "words", "three-zero3", "distribution.strategy=zero3"),
+            job(place, "words", "three-then-one", "distribution.strategy=zero2", "steps=2"),
+        ],
+    )
+    alone(job(place, "words", "three-then-one", resume=True))
+    for name in ("three-ddp", "three-zero3", "three-then-one"):
+        assert_same(runs / "three", runs / name)
+
+
+def test_shares_are_whole_groups_as_even_as_they_can_be():
+    assert shares([4, 4, 4, 4, 4], "abcde", 2) == [[0, 2, 4], [1, 3]]
+    assert shares([8, 2, 2, 2, 2], "abcde", 2) == [[0], [1, 2, 3, 4]]
+    assert shares([4, 4], "ab", 3) == [[0], [1], []]
+    assert shares([4, 4, 4], "aba", 2) == [[0, 2], [1]], "a prompt drawn twice stays on one rank"
