@@ -338,6 +338,23 @@ def print_plugins(title: str, names: dict[str, str]) -> None:
 
 
 @app.command()
+def view(
+    subject: Annotated[
+        Path, typer.Argument(metavar="[RUNS|RUN|DATA]", help="A folder of runs, one run, or a data set.")
+    ] = Path("runs"),
+    host: Annotated[str, typer.Option(help="Address to listen on; all but this machine's own ask for a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8100,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> None:
+    """Show runs, or a data set, in a browser: groups, media, scores, tokens."""
+    from mmrl.viewer.serve import serve
+
+    serve(subject, host=host, port=port, browser=browser, console=console)
+
+
+@app.command()
 def doctor() -> None:
     """Versions, accelerators, and what is missing and what that disables."""
     from mmrl.doctor import examine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +66,15 @@ class Run:
         memory.update(state.get("memory", {}))
         return dict(state["metrics"])
 
-    def record(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> None:
-        self.writer.record(step, rollouts, metrics)
+    def record(
+        self,
+        step: int,
+        rollouts: Rollouts,
+        metrics: Mapping[str, float],
+        *,
+        pieces: Sequence[Sequence[str]] | None = None,
+    ) -> None:
+        self.writer.record(step, rollouts, metrics, pieces=pieces)
         for warning in self.printer.step(step, metrics):
             self.writer.event("warning", step=step, message=warning)
 
