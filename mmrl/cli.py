@@ -29,6 +29,7 @@ console = Console(soft_wrap=False)
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, for example steps=50, or a YAML file to lay over the recipe")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what it would take, stop.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 
 
@@ -37,7 +38,7 @@ def train(
     config: Annotated[str, typer.Argument(help="A YAML recipe.")],
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the latest checkpoint.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what it would take, stop.")] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Reinforcement learning by a recipe."""
     from mmrl.launch import run_training
@@ -46,12 +47,16 @@ def train(
 
 
 @app.command()
-def sft(config: Annotated[str, typer.Argument(help="A YAML file.")], overrides: Overrides = None) -> None:
+def sft(
+    config: Annotated[str, typer.Argument(help="A YAML file.")],
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+) -> None:
     """Supervised fine-tuning on the assistant turns of a dataset: a cold start."""
     from mmrl.config import SftConfig, load_config
     from mmrl.sft import sft as run
 
-    run(load_config(config, overrides or [], kind=SftConfig), console)
+    run(load_config(config, overrides or [], kind=SftConfig), console, dry_run=dry_run)
 
 
 @app.command(name="eval")
