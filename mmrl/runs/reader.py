@@ -125,6 +125,11 @@ def read_group(run: Path, step: int, rank: int, group: int) -> list[dict[str, An
     return _read_some(run, step, rank, "group", [group])
 
 
+def group_numbers(run: Path, step: int, rank: int) -> list[int]:
+    """The groups that a rank wrote in a step, in order."""
+    return sorted(set(_read_table(_rollout_file(run, step, rank), only=("group",))["group"].to_pylist()))
+
+
 def read_rows(run: Path, step: int, rank: int, rows: Collection[int]) -> list[dict[str, Any]]:
     """The same for some rows, those that there are, in order."""
     return _read_some(run, step, rank, "row", rows)

@@ -91,7 +91,7 @@ def application(library: Library, *, host: str = "127.0.0.1", token: str = "") -
     def get_group(run: str, step: int, rank: int, group: int) -> answers.GroupView:
         """One prompt with its media, and all its completions with scores, notes and predictions."""
         found = library[run]
-        return group_view(found, found.index(steps=[step]), step, rank, group, notebooks[found].all())
+        return group_view(found, step, rank, group, notebooks[found].all())
 
     @app.get("/api/runs/{run}/tokens/{step}/{rank}/{row}")
     def get_tokens(run: str, step: int, rank: int, row: int) -> answers.Tokens:

@@ -21,7 +21,7 @@ from data_pipelines.reading import Problem
 from data_pipelines.rows import name_of
 from data_pipelines.sources import Rows
 from mmrl.runs import layout
-from mmrl.viewer.answers import Columns, Live, Metrics, RunDetail, RunSummary, Tokens, Weighted
+from mmrl.viewer.answers import Columns, Live, Metrics, Place, RunDetail, RunSummary, Tokens, Weighted
 from mmrl.viewer.files import TYPES
 from mmrl.viewer.ingest import insert_prompts
 from mmrl.viewer.prompts import kind_of, modality, parts_of, prompt_text
@@ -112,6 +112,14 @@ class DataSet:
             "coordinates": str(meta.get("coordinates", "pixel")) if isinstance(meta, dict) else "pixel",
         }
         return prompt, []
+
+    def neighbours(self, step: int, rank: int, group: int) -> tuple[Place | None, Place | None]:
+        with reading(self.index()) as con:
+            sides = con.execute(
+                "SELECT (SELECT max(g) FROM samples WHERE g < $1), (SELECT min(g) FROM samples WHERE g > $1)", [group]
+            ).fetchone()
+        before, after = (None if g is None else Place(step=step, rank=rank, group=g) for g in sides or (None, None))
+        return before, after
 
     def media_path(self, name: str) -> Path | None:
         with reading(self.index()) as con:

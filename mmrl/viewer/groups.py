@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmrl.plugins import ConfigError
 from mmrl.runs import layout
-from mmrl.viewer.answers import Annotation, GroupRow, GroupView, Tokens
+from mmrl.viewer.answers import Annotation, GroupRow, GroupView, Place, Tokens
 from mmrl.viewer.ingest import first_line, made_kind
 from mmrl.viewer.media import view
 from mmrl.viewer.predictions import gold, predicted
 from mmrl.viewer.prompts import without_paths
-from mmrl.viewer.queries import media_url, neighbours
-from mmrl.viewer.store import Index
+from mmrl.viewer.queries import media_url
 from mmrl.viewer.subjects import Gone, Subject
 
 Marks = Mapping[tuple[int, int, int], Annotation]
@@ -39,10 +40,26 @@ def some_rows(run: Path, step: int, rank: int, numbers: Collection[int]) -> list
     return found
 
 
-def group_view(subject: Subject, index: Index, step: int, rank: int, group: int, marks: Marks) -> GroupView:
+def neighbours(run: Path, step: int, rank: int, group: int) -> tuple[Place | None, Place | None]:
+    """The groups before and after one in its step, by the files that can be read."""
+    from mmrl.runs.reader import group_numbers
+
+    places: list[Place] = []
+    for recorded, its, file in layout.rollout_files(run):
+        if recorded == step and not file.is_symlink():
+            with suppress(Gone):
+                numbers = reading(partial(group_numbers, run, step, its), step, its)
+                places += [Place(step=step, rank=its, group=number) for number in numbers]
+    at = next((number for number, place in enumerate(places) if (place.rank, place.group) == (rank, group)), None)
+    if at is None:
+        return None, None
+    return places[at - 1] if at else None, places[at + 1] if at + 1 < len(places) else None
+
+
+def group_view(subject: Subject, step: int, rank: int, group: int, marks: Marks) -> GroupView:
     prompt, rows = subject.group(step, rank, group)
     right = gold(prompt["target"])
-    before, after = neighbours(index, step, rank, group)
+    before, after = subject.neighbours(step, rank, group)
     shown = [_row(subject, row, right, marks) for row in rows]
     shown.sort(key=lambda row: (row.reward is None, -(row.reward or 0.0), row.row))
     views = [view(subject, item, (step, rank, group), number) for number, item in enumerate(prompt["media"] or [])]

@@ -20,7 +20,6 @@ from mmrl.viewer.answers import (
     GroupSummary,
     HistoryPoint,
     Indexing,
-    Place,
     RewardSpread,
     RowList,
     RowSummary,
@@ -210,18 +209,6 @@ def history(index: Index, sample: str) -> list[HistoryPoint]:
         ).fetchall()
     names = ("step", "rank", "group", "n", "mean", "min", "max")
     return [HistoryPoint(**dict(zip(names, row, strict=True))) for row in found]
-
-
-def neighbours(index: Index, step: int, rank: int, group: int) -> tuple[Place | None, Place | None]:
-    """The groups before and after one in its step."""
-    with reading(index) as con:
-        places = con.execute("SELECT rank, grp FROM groups WHERE step = ? ORDER BY g", [step]).fetchall()
-    if (rank, group) not in places:
-        return None, None
-    at = places.index((rank, group))
-    before, after = places[max(at - 1, 0) : at], places[at + 1 : at + 2]
-    found = [Place(step=step, rank=side[0][0], group=side[0][1]) if side else None for side in (before, after)]
-    return found[0], found[1]
 
 
 def _conflict(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> str:

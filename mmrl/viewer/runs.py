@@ -14,9 +14,9 @@ from mmrl.plain import plain
 from mmrl.plugins import nearest
 from mmrl.runs import layout
 from mmrl.runs.reader import state_of
-from mmrl.viewer.answers import Columns, Live, Metrics, RunDetail, RunSummary, Tokens, Weighted
+from mmrl.viewer.answers import Columns, Live, Metrics, Place, RunDetail, RunSummary, Tokens, Weighted
 from mmrl.viewer.files import own_file
-from mmrl.viewer.groups import group_rows, row_tokens
+from mmrl.viewer.groups import group_rows, neighbours, row_tokens
 from mmrl.viewer.ingest import RunReader
 from mmrl.viewer.lines import Follower
 from mmrl.viewer.queries import columns, indexing
@@ -65,6 +65,9 @@ class RunFolder:
         self.check()
         rows = group_rows(self.path, step, rank, group)
         return rows[0], rows
+
+    def neighbours(self, step: int, rank: int, group: int) -> tuple[Place | None, Place | None]:
+        return neighbours(self.path, step, rank, group)
 
     def tokens(self, step: int, rank: int, row: int) -> Tokens:
         self.check()

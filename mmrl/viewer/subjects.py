@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from mmrl.plugins import ConfigError
-from mmrl.viewer.answers import Live, Metrics, RunDetail, RunSummary, Tokens, Weighted
+from mmrl.viewer.answers import Live, Metrics, Place, RunDetail, RunSummary, Tokens, Weighted
 from mmrl.viewer.store import Index, Store
 
 
@@ -45,6 +45,10 @@ class Subject(Protocol):
     def group(self, step: int, rank: int, group: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """What was asked (`sample_id`, `messages`, `media`, `target`, `meta`, `coordinates`), and the rows, both as
         `table.SCHEMA` has them."""
+        ...
+
+    def neighbours(self, step: int, rank: int, group: int) -> tuple[Place | None, Place | None]:
+        """The groups before and after one in its step."""
         ...
 
     def tokens(self, step: int, rank: int, row: int) -> Tokens: ...
