@@ -360,6 +360,26 @@ def view(
 
 
 @app.command()
+def reproduce(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Of configs/reproduce/; default all.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes at a time, of one thread each.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder for runs and results; what is done there is kept.")] = Path(
+        "runs/reproduce"
+    ),
+    page: Annotated[Path, typer.Option(help="Page to write; results and pictures lie beside it.")] = Path(
+        "docs/reproduce.md"
+    ),
+    page_only: Annotated[bool, typer.Option("--page-only", help="Run nothing; write the page anew.")] = False,
+) -> None:
+    """The claims of papers in miniature: methods against GRPO over seeds, with intervals and a page."""
+    from mmrl.replication.reproduce import reproduce as run
+
+    run(names or [], jobs=jobs, out=out, page=page, page_only=page_only, console=console)
+
+
+@app.command()
 def doctor() -> None:
     """Versions, accelerators, and what is missing and what that disables."""
     from mmrl.doctor import examine
