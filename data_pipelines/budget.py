@@ -15,6 +15,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any, Literal, get_args
 
+from data_pipelines.reading import is_number
+
 MediaKind = Literal["image", "video"]
 MEDIA_KINDS: tuple[MediaKind, ...] = get_args(MediaKind)
 
@@ -89,8 +91,7 @@ def part_settings(part: Mapping[str, Any], kind: MediaKind) -> dict[str, float]:
     """The settings of a media part. ValueError names one that is no positive number."""
     settings = {key: part[key] for key in PART_SETTINGS[kind] if key in part}
     for key, value in settings.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value < 0 or (value == 0 and key != "video_start"):
+        if not is_number(value) or value < 0 or (value == 0 and key != "video_start"):
             raise ValueError(f"`{key}` of the {kind} part is {value!r}; it must be a positive number")
     return settings
 

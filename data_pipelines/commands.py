@@ -29,6 +29,11 @@ SettingList = Annotated[
 Out = Annotated[Path, typer.Option(help="File to write: x.jsonl or x.parquet.", show_default=False)]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit status 1 if there is any problem.")]
 Decode = Annotated[bool, typer.Option("--decode", help="Decode all media, not only their headers.")]
+Recipe = Annotated[str, typer.Option(help="Recipe whose model, budget, sampling and rewards to use.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value of the recipe, for example sampling.temperature=0.7")
+]
+OtherModel = Annotated[str | None, typer.Option(help="Instead of the recipe's.", show_default=False)]
 Model = Annotated[str | None, typer.Option(help="Model whose processor counts the tokens.", show_default=False)]
 
 
@@ -160,12 +165,10 @@ def traces(
 @app.command(name="select")
 def select(
     data: Data,
-    config: Annotated[str, typer.Option(help="Recipe whose model, budget, sampling and rewards to use.")],
+    config: Recipe,
     out: Out,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value of the recipe, for example sampling.temperature=1.0")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Instead of the recipe's.", show_default=False)] = None,
+    overrides: Overrides = None,
+    model: OtherModel = None,
     completions: Annotated[int, typer.Option(help="Per row.", min=2)] = 8,
     spread: Annotated[float, typer.Option(help="Least standard deviation of a row that is kept.")] = 0.05,
     metric: Annotated[
@@ -175,26 +178,26 @@ def select(
     strict: Strict = False,
 ) -> None:
     """Keep the rows on which a model's own completions differ in reward (Temporal-R1)."""
-    from mmrl.methods.temporal_r1 import select as run
+    from mmrl.methods.temporal_r1 import varied
+    from mmrl.plugins import Stage
+    from mmrl.survey import survey
 
+    stage = Stage("select", varied, {"completions": completions, "spread": spread, "metrics": metric or []})
     with counting("selecting") as tick:
-        progress = run(
-            data, out, config_file=config, model=model, overrides=overrides or [], tick=tick,
-            completions=completions, spread=spread, metrics=metric or [],
-        )  # fmt: skip
+        progress = survey(
+            stage, data, out, config_file=config, model=model, overrides=overrides or [], tick=tick, must_differ=True
+        )
     report(progress, out, strict=strict)
 
 
 @app.command(name="reject")
 def reject(
     data: Data,
-    config: Annotated[str, typer.Option(help="Recipe whose model, budget, sampling and rewards to use.")],
+    config: Recipe,
     out: Out,
     wrong: Annotated[Path, typer.Option(help="File for the rows without a right completion.", show_default=False)],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value of the recipe, for example sampling.temperature=0.7")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Instead of the recipe's.", show_default=False)] = None,
+    overrides: Overrides = None,
+    model: OtherModel = None,
     completions: Annotated[int, typer.Option(help="Per row; the first right one is taken.", min=1)] = 1,
     metric: Annotated[
         str | None, typer.Option(help="The reward that says what is right. Default: the sum.", show_default=False)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from data_pipelines.media import locate, probe, verify
-from data_pipelines.rows import ADDRESS, RowError, media_parts
+from data_pipelines.reading import Problem
+from data_pipelines.rows import ADDRESS, RowError, media_parts, name_of, sample_of
 from mmrl.records import Media, Sample
+
+if TYPE_CHECKING:
+    from data_pipelines.sources import Rows
 
 BATCH = 256
 """Rows to look ahead."""
@@ -83,6 +88,23 @@ class Opener:
         for media in sample.media if self.decode else ():
             if reason := self._decoded(media):
                 yield RowError("media", reason)
+
+
+def samples_of(rows: Rows, *, tick: Callable[[Rows], None] = lambda rows: None) -> Iterator[Sample | Problem]:
+    """Every row of a source in order as a sample, or what keeps it from being one; the media of a batch are opened
+    together. `tick` is called after every batch."""
+    opener, stream = Opener(rows.folder, decode=False), iter(rows)
+    while batch := list(islice(stream, BATCH)):
+        opener.ahead(row for _, row in batch)
+        for where, row in batch:
+            if isinstance(row, Problem):
+                yield row
+                continue
+            try:
+                yield sample_of(row, name_of(row), folder=rows.folder, where=where)
+            except RowError as error:
+                yield error.at(where)
+        tick(rows)
 
 
 def _waited_for(pair: tuple[Item, list[Future[None]]]) -> Item:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from data_pipelines.gui.fields import media_file, text
-from data_pipelines.reading import Problem, Read, json_items, json_lines
+from data_pipelines.reading import Problem, Read, json_items_or_lines
 
 VERDICT = re.compile(r"(Image|Video|Answer) ([12]) is better")
 PROMPT = (
@@ -25,12 +25,7 @@ def read_preferences(annotations: Path, *, media: Path, prompt: str = PROMPT, sp
 
     `prompt` holds `{question}` and, if it likes, `{kind}`: Image, Video or Answer.
     """
-    pairs = (
-        ((where, item) for where, item in json_lines(annotations))
-        if annotations.suffix == ".jsonl"
-        else ((where, item) for where, _, item in json_items(annotations))
-    )
-    for place, (where, item) in enumerate(pairs):
+    for place, (where, _, item) in enumerate(json_items_or_lines(annotations)):
         if isinstance(item, Problem):
             yield item
             continue

@@ -21,9 +21,10 @@ import csv
 import json
 import os
 import stat
+import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -56,8 +57,22 @@ class RowError(ValueError):
         super().__init__(message)
         self.kind = kind
 
+    def at(self, where: str) -> Problem:
+        return Problem(where, str(self), self.kind)
+
 
 Read = Iterator[Row | Problem]
+
+
+def attempt(where: str, make: Callable[..., Row], *arguments: Any) -> Row | Problem:
+    """The row with `where`, the place it comes from, or the problem that kept it (or an argument) from being made."""
+    for argument in arguments:
+        if isinstance(argument, Problem):
+            return argument
+    try:
+        return make(*arguments) | {"where": where}
+    except RowError as error:
+        return error.at(where)
 
 
 def short(value: Any) -> str:
@@ -66,15 +81,21 @@ def short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def is_number(value: Any) -> bool:
+    """Whether it is a number that a float can hold: NaN is none, nor is a whole number of 400 digits, which JSON may
+    have."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
 def inside(folder: Path, name: str) -> str:
-    """The absolute path of a file that an annotation names; ValueError if, with links followed, it is none of the
+    """The absolute path of a file that an annotation names; RowError if, with links followed, it is none of the
     folder's."""
     folder = Path(os.path.abspath(folder))
     path = os.path.normpath(folder / name)
     if not name or "\0" in name or not Path(path).is_relative_to(folder) or Path(path) == folder:
-        raise ValueError(f"{name[:200]!r} is not a file of {folder}")
+        raise RowError("path outside", f"{name[:200]!r} is not a file of {folder}")
     if not Path(real := os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-        raise ValueError(f"{name[:200]!r} is not a file of {folder} (a link leads to {real})")
+        raise RowError("path outside", f"{name[:200]!r} is not a file of {folder} (a link leads to {real})")
     return path
 
 
@@ -121,6 +142,14 @@ def json_lines(path: Path) -> Iterator[tuple[str, Row | Problem]]:
             yield where, Problem(where, f"not valid JSON ({reason})", "not JSON")
             continue
         yield where, row if isinstance(row, dict) else Problem(where, "not a JSON object", "not JSON")
+
+
+def json_items_or_lines(path: Path) -> Iterator[tuple[str, Any, Any]]:
+    """As `json_items`; of a file whose name ends in .jsonl, (where, place from 0, object or `Problem`) of its lines."""
+    if path.suffix == ".jsonl":
+        yield from ((where, place, item) for place, (where, item) in enumerate(json_lines(path)))
+    else:
+        yield from json_items(path)
 
 
 def json_items(path: Path, *, under: str | None = None) -> Iterator[tuple[str, Any, Any]]:

@@ -28,6 +28,8 @@ from mmrl.records import Media, Messages, Sample
 KEYS = ("id", "messages", "target", "meta")
 ROLES = ("system", "user", "assistant", "tool")
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+DIGEST = re.compile(r"@[0-9a-f]{8}$")
+"""Of a sample's media, at the end of its id."""
 RESERVED = re.compile(r"<\|(?:image_pad|video_pad|vision_pad|vision_start|vision_end)\|>")
 """Tokens that a processor alone may write: one more of them than there are features ends a run."""
 
@@ -126,6 +128,23 @@ def sample_of(
         digest = media[0].digest if len(media) == 1 else short_hash("".join(m.digest for m in media))
         name = f"{name}@{digest[:8]}"
     return Sample(id=name, messages=located, media=tuple(media), target=target, meta=meta, where=where)
+
+
+def own_name(sample: Sample) -> str:
+    """`name_of` the row that a sample was read from: its id without the digest of its media."""
+    return DIGEST.sub("", sample.id) if sample.media else sample.id
+
+
+def row_of(sample: Sample) -> Row:
+    """The inverse of `sample_of`, for writing: the row under its own name, with its media's paths absolute and its
+    place as `where`, as a reader yields it."""
+    return {
+        "id": own_name(sample),
+        "messages": list(sample.messages),
+        "target": sample.target,
+        "meta": sample.meta,
+        "where": sample.where,
+    }
 
 
 def faults(sample: Sample) -> Iterator[RowError]:

@@ -63,7 +63,7 @@ class Rows:
                     try:
                         yield where, parse(line)
                     except RowError as error:
-                        yield where, Problem(where, str(error), error.kind)
+                        yield where, error.at(where)
                 self.done = start + file.tell()
 
     def _parquet(self, path: Path) -> Iterator[tuple[str, Row | Problem]]:
@@ -80,7 +80,7 @@ class Rows:
                         try:
                             yield where, _unpacked(stored)
                         except RowError as error:
-                            yield where, Problem(where, str(error), error.kind)
+                            yield where, error.at(where)
                         self.done += 1
         except (pa.ArrowException, OSError) as error:
             raise ConfigError(f"{path}, after row {number}: cannot be read as Parquet ({error}).") from None
@@ -91,7 +91,7 @@ class Rows:
             try:
                 yield where, _unpacked(stored)
             except RowError as error:
-                yield where, Problem(where, str(error), error.kind)
+                yield where, error.at(where)
 
 
 def read_rows(source: Path, *, drop: Sequence[str] = (), meta: Sequence[str] = ()) -> Read:
@@ -113,7 +113,7 @@ def read_rows(source: Path, *, drop: Sequence[str] = (), meta: Sequence[str] = (
         try:
             yield absolute_from(kept, rows.folder) | {"where": where}
         except RowError as error:
-            yield Problem(where, str(error), error.kind)
+            yield error.at(where)
 
 
 def write_samples(path: str | Path, rows: Iterable[Row]) -> Path:

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from data_pipelines.opening import BATCH, Opener
+from data_pipelines.opening import samples_of
 from data_pipelines.reading import Problem, Row
-from data_pipelines.rows import absolute_from, name_of, sample_of, short_hash, texts
+from data_pipelines.rows import absolute_from, own_name, short_hash, texts
 from data_pipelines.sources import Rows, atomic, write_rows
 from mmrl.plugins import ConfigError
 from mmrl.records import Sample
@@ -72,20 +71,12 @@ def _drawn(rows: Rows, source: str, *, test: float, by: By, seed: int, tick: Cal
     keys: list[str] = []
     groups: dict[str, str] = {}
     problems: list[str] = []
-    opener, stream = Opener(rows.folder, decode=False), iter(rows)
-    while batch := list(islice(stream, BATCH)):
-        opener.ahead(row for _, row in batch)
-        for where, row in batch:
-            try:
-                if isinstance(row, Problem):
-                    raise ValueError(row.message)
-                sample = sample_of(row, name_of(row), folder=rows.folder, where=where)
-            except ValueError as error:
-                problems.append(f"{where}: {str(error).rstrip('.')}." if len(problems) < LISTED else "")
-                continue
-            keys.append(_key(row, sample, by))
+    for sample in samples_of(rows, tick=tick):
+        if isinstance(sample, Problem):
+            problems.append(f"{sample.where}: {sample.message.rstrip('.')}." if len(problems) < LISTED else "")
+        else:
+            keys.append(_key(sample, by))
             _join(groups, sample)
-        tick(rows)
     if problems:
         more = f" ({len(problems) - LISTED:,} more not listed)" if len(problems) > LISTED else ""
         raise ConfigError(
@@ -96,10 +87,10 @@ def _drawn(rows: Rows, source: str, *, test: float, by: By, seed: int, tick: Cal
     return [share_of(seed, key if by == "id" else _root(groups, key)) < test for key in keys]
 
 
-def _key(row: Row, sample: Sample, by: By) -> str:
+def _key(sample: Sample, by: By) -> str:
     """What a row is drawn by: its id; its first medium; the hash of its question."""
     if by == "id":
-        return name_of(row)
+        return own_name(sample)
     if not sample.media:
         asked: list[Any] = [message for message in sample.messages if message["role"] != "assistant"]
         return short_hash("\n".join(texts(asked)))

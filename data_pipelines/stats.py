@@ -6,16 +6,15 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from data_pipelines.check import listing, quantile
-from data_pipelines.opening import BATCH, Opener
+from data_pipelines.opening import samples_of
 from data_pipelines.reading import Problem
-from data_pipelines.rows import name_of, sample_of, texts
+from data_pipelines.rows import texts
 from data_pipelines.sources import Rows
 from data_pipelines.targets import golds
 from mmrl.records import Sample
@@ -61,28 +60,15 @@ def statistics(
     tick: Callable[[Rows], None] = lambda rows: None,
 ) -> Statistics:
     """Count the rows of a source; `measure` gives the tokens of a prompt."""
-    rows, found = Rows(source), Statistics(source)
-    opener = Opener(rows.folder, decode=False)
-    batch: list[tuple[str, Any]] = []
-
-    def take() -> None:
-        opener.ahead(row for _, row in batch)
-        for where, row in batch:
-            try:
-                if isinstance(row, Problem):
-                    raise ValueError(row.message)
-                sample = sample_of(row, name_of(row), folder=rows.folder, where=where)
-                _count(found, sample, None if measure is None else measure(sample))
-            except ValueError:
-                found.bad += 1
-        batch.clear()
-        tick(rows)
-
-    for pair in rows:
-        batch.append(pair)
-        if len(batch) == BATCH:
-            take()
-    take()
+    found = Statistics(source)
+    for sample in samples_of(Rows(source), tick=tick):
+        if isinstance(sample, Problem):
+            found.bad += 1
+            continue
+        try:
+            _count(found, sample, None if measure is None else measure(sample))
+        except ValueError:
+            found.bad += 1
     return found
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from data_pipelines.media import media_parts
-from data_pipelines.reading import RowError, short
+from data_pipelines.reading import RowError, is_number, short
 from mmrl.records import Sample
 
 PLACES = frozenset(("box", "boxes", "point", "points"))
@@ -29,7 +29,7 @@ def numbers(value: Any, count: int) -> bool:
     return (
         isinstance(value, (list, tuple))
         and len(value) == count
-        and all(type(number) in (int, float) and abs(number) < 1e15 and math.isfinite(number) for number in value)
+        and all(is_number(number) and abs(number) < 1e15 for number in value)
     )
 
 
@@ -49,7 +49,7 @@ def _several(form: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _plain(value: Any) -> bool:
-    return _text(value) or (type(value) in (int, float) and math.isfinite(value))
+    return _text(value) or is_number(value)
 
 
 def _letter(value: Any) -> bool:

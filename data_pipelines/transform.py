@@ -23,7 +23,7 @@ from data_pipelines.makers import TRANSFORMS
 from data_pipelines.reading import Problem
 from data_pipelines.rows import name_of, relative_to
 from data_pipelines.sources import Rows, read_rows
-from mmrl.plugins import ConfigError, Stage, check_settings, load
+from mmrl.plugins import ConfigError, Stage, check_settings, load, settings_of
 
 WHERE = "mmrl data transform"
 
@@ -52,7 +52,8 @@ def transform(
             where = row.pop("where")
             known = name_of(row if row.get("id") is not None else relative_to(row, folder))
             try:
-                changed = stage.plugin(row, rng=Random(f"{seed}/{name}/{known}"), **stage.settings)
+                drawn = {"rng": Random(f"{seed}/{name}/{known}")} if "rng" in settings_of(stage.plugin) else {}
+                changed = stage.plugin(row, **drawn, **stage.settings)
             except ConfigError:
                 raise
             except (ValueError, LookupError, TypeError, ArithmeticError) as error:
@@ -68,11 +69,12 @@ def transform(
 
 
 def bound(name: str, settings: Mapping[str, Any]) -> Stage:
-    """A transform with its settings, checked; `rng` is filled in for every row."""
+    """A transform with its settings, checked; `rng`, if it takes one, is filled in for every row."""
     if "rng" in settings:
         raise ConfigError(f"{WHERE}.rng is not a setting; --seed decides what is drawn.")
     plugin = load(name, TRANSFORMS, kind="transform", where=WHERE)
     if not callable(plugin):
         raise ConfigError(f"{WHERE}: {name} is a {type(plugin).__name__}; a transform is a function.")
-    checked = check_settings(plugin, {"rng": Random(0), **settings}, name=name, where=WHERE)
+    drawn = {"rng": Random(0)} if "rng" in settings_of(plugin) else {}
+    checked = check_settings(plugin, {**drawn, **settings}, name=name, where=WHERE)
     return Stage(name, plugin, {key: value for key, value in checked.items() if key != "rng"})

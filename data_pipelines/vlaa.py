@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from data_pipelines.images import image_size
-from data_pipelines.reading import Problem, Read, Row, inside, json_items, json_lines
+from data_pipelines.reading import Problem, Read, Row, inside, json_items_or_lines
 
 Kind = Literal["digit", "mcq", "math", "box", "open"]
 TASKS: dict[Kind, str] = {"digit": "count", "mcq": "mcq", "math": "math", "box": "locate", "open": "open"}
@@ -39,8 +39,7 @@ def read_vlaa(
     problem. An open answer is `target.reference`, which `better_than_reference` compares with.
     """
     annotations, media = Path(annotations), Path(media)
-    rows = json_lines(annotations) if annotations.suffix == ".jsonl" else _listed(annotations)
-    for where, item in rows:
+    for where, _, item in json_items_or_lines(annotations):
         if isinstance(item, Problem):
             yield item
             continue
@@ -48,10 +47,6 @@ def read_vlaa(
             yield _row(item, media, kinds, system, split) | {"where": where}
         except (ValueError, OSError) as error:
             yield Problem(where, str(error))
-
-
-def _listed(annotations: Path) -> Any:
-    return ((where, item) for where, _, item in json_items(annotations))
 
 
 def _row(item: Row, media: Path, kinds: Mapping[str, Kind], system: str, split: str) -> Row:

@@ -21,7 +21,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from mmrl.config import merge, normalise_stages, read_yaml
+from mmrl.config import normalise_stages, read_yaml
+from mmrl.layering import merge
 from mmrl.plugins import ConfigError, nearest
 
 PAPER = re.compile(r"arXiv (\d{4}\.\d{4,5})")
@@ -104,9 +105,9 @@ class Method:
         for script in self.scripts:
             text = "\n".join(line for line in (self.root / script).read_text().splitlines() if line[:1] != "#")
             text = text.replace("\\\n", " ")
-            steps += re.findall(r"mmrl data transform\s+\S+\s+([\w-]+)", text)
-            steps += re.findall(r"mmrl data (traces|select|reject)\b", text)
-            steps += ["cold start"] if "mmrl sft" in text else []
+            steps += re.findall(r"^\s*make \S+ transform \S+ ([\w-]+)", text, re.MULTILINE)
+            steps += re.findall(r"^\s*make \S+ (traces|select|reject)\b", text, re.MULTILINE)
+            steps += ["cold start"] if re.search(r"^\s*cold_start ", text, re.MULTILINE) else []
         return list(dict.fromkeys(steps))
 
 

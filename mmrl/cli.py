@@ -29,6 +29,7 @@ console = Console(soft_wrap=False)
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, for example steps=50, or a YAML file to lay over the recipe")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what it would take, stop.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 
 
@@ -37,7 +38,7 @@ def train(
     config: Annotated[str, typer.Argument(help="A YAML recipe.")],
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the latest checkpoint.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what it would take, stop.")] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Reinforcement learning by a recipe."""
     from mmrl.launch import run_training
@@ -46,12 +47,16 @@ def train(
 
 
 @app.command()
-def sft(config: Annotated[str, typer.Argument(help="A YAML file.")], overrides: Overrides = None) -> None:
+def sft(
+    config: Annotated[str, typer.Argument(help="A YAML file.")],
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+) -> None:
     """Supervised fine-tuning on the assistant turns of a dataset: a cold start."""
     from mmrl.config import SftConfig, load_config
     from mmrl.sft import sft as run
 
-    run(load_config(config, overrides or [], kind=SftConfig), console)
+    run(load_config(config, overrides or [], kind=SftConfig), console, dry_run=dry_run)
 
 
 @app.command(name="eval")
@@ -335,6 +340,43 @@ def print_plugins(title: str, names: dict[str, str]) -> None:
     for name, what, settings in describe(names):
         table.add_row(name, Text(what), Text(settings))
     console.print(table)
+
+
+@app.command()
+def view(
+    subject: Annotated[
+        Path, typer.Argument(metavar="[RUNS|RUN|DATA]", help="A folder of runs, one run, or a data set.")
+    ] = Path("runs"),
+    host: Annotated[str, typer.Option(help="Address to listen on; all but this machine's own ask for a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8100,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> None:
+    """Show runs, or a data set, in a browser: groups, media, scores, tokens."""
+    from mmrl.viewer.serve import serve
+
+    serve(subject, host=host, port=port, browser=browser, console=console)
+
+
+@app.command()
+def reproduce(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Of configs/reproduce/; default all.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes at a time, of one thread each.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder for runs and results; what is done there is kept.")] = Path(
+        "runs/reproduce"
+    ),
+    page: Annotated[Path, typer.Option(help="Page to write; results and pictures lie beside it.")] = Path(
+        "docs/reproduce.md"
+    ),
+    page_only: Annotated[bool, typer.Option("--page-only", help="Run nothing; write the page anew.")] = False,
+) -> None:
+    """The claims of papers in miniature: methods against GRPO over seeds, with intervals and a page."""
+    from mmrl.replication.reproduce import reproduce as run
+
+    run(names or [], jobs=jobs, out=out, page=page, page_only=page_only, console=console)
 
 
 @app.command()

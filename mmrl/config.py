@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_pipelines.budget import Budget
 from data_pipelines.decoding import Decoding
+from mmrl.layering import STAGES, at, lay_over, merge_keys
 from mmrl.plugins import ConfigError, hint_of, nearest, takes_text
 
 StageSpec = dict[str, Any]
@@ -39,7 +40,8 @@ class AdapterConfig:
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     path: str = "tiny"
-    """A local folder, a hub name, or a model that ships with mmrl: `tiny`, or a tiny diffusers pipeline."""
+    """A local folder, a hub name, a run directory (its newest checkpoint's model), or a model that ships with mmrl:
+    `tiny`, or a tiny diffusers pipeline."""
     vision: Literal["frozen", "trained"] = "frozen"
     """Whether the vision tower and its merger are trained."""
     adapter: AdapterConfig | None = None
@@ -181,18 +183,32 @@ class SftConfig:
 
 
 def load_config(path: str | Path, overrides: typing.Sequence[str] = (), *, kind: type = Config) -> Any:
-    """A `Config` (or another `kind` of section) from a YAML file, further files laid over it, and `key=value`s."""
+    """A `Config` (or another `kind` of section) from a YAML file, further files laid over it, and `key=value`s.
+
+    Files that contradict each other are refused (`layering.py`); a `key=value` wins over all files, wherever it stands.
+    """
     file = Path(path)
-    raw = normalise_stages(read_yaml(file))
-    for override in overrides:
-        if override.endswith((".yaml", ".yml")) and "=" not in override:
-            raw = merge(raw, read_yaml(Path(override)))
-        else:
-            apply_override(raw, override)
+    files = [word for word in overrides if word.endswith((".yaml", ".yml")) and "=" not in word]
+    changes = [word for word in overrides if word not in files]
+    decided = {change.partition("=")[0] for change in changes}
+    raw = lay_over(read_yaml(file), [(name, read_yaml(Path(name))) for name in files], decided=decided)
+    for change in changes:
+        apply_override(raw, change)
         normalise_stages(raw)
     if kind is Config and not raw.get("name"):
         raw["name"] = file.stem
-    return parse(raw, kind, where=str(file))
+    config = parse(raw, kind, where=str(file))
+    return dataclasses.replace(config, model=with_model_of_run(config.model))
+
+
+def with_model_of_run(model: ModelConfig) -> ModelConfig:
+    """`model.path` as a folder with a model, where it names a run."""
+    run = Path(model.path)
+    if not (run / "config.yaml").is_file():
+        return model
+    from mmrl.runs.run import model_of
+
+    return dataclasses.replace(model, path=str(model_of(run)))
 
 
 def parse(raw: Mapping[str, Any], kind: type, *, where: str) -> Any:
@@ -213,7 +229,10 @@ def found(error: Any) -> str:
 
 
 def read_yaml(file: Path, *, children: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """One file with the files it extends merged underneath; mappings merge, lists and numbers are replaced."""
+    """One file with the files it extends merged underneath; mappings merge, lists and numbers are replaced.
+
+    Parents after the first are laid over it beside each other.
+    """
     if file.resolve() in children:
         raise ConfigError(f"{children[-1]}: extends: {file} leads back to where it started.")
     if not file.is_file():
@@ -225,10 +244,25 @@ def read_yaml(file: Path, *, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigError(f"{file} holds a {type(raw).__name__}; a config is a mapping of keys.")
     parents = raw.pop("extends", [])
-    merged: dict[str, Any] = {}
-    for parent in [parents] if isinstance(parents, str) else parents:
-        merged = merge_keys(merged, read_yaml(find_parent(parent, file), children=(*children, file.resolve())))
-    return merge_keys(merged, normalise_stages(raw))
+    layers = [
+        (str(parent), read_yaml(find_parent(parent, file), children=(*children, file.resolve())))
+        for parent in ([parents] if isinstance(parents, str) else parents)
+    ]
+    base = layers[0][1] if layers else {}
+    try:
+        below = lay_over(base, layers[1:], decided=decided_by(raw))
+    except ConfigError as error:
+        raise ConfigError(f"{file}: extends: {error}") from None
+    return merge_keys(below, normalise_stages(raw))
+
+
+def decided_by(raw: Mapping[str, Any]) -> set[str]:
+    """The stages that a file itself names, so that its parents need not agree on them."""
+    stages = normalise_stages(dict(raw))
+    whole = {key: at(stages, key) for key in STAGES}
+    return {
+        key for key, value in whole.items() if isinstance(value, list) or (isinstance(value, dict) and "name" in value)
+    }
 
 
 def find_parent(name: str, file: Path) -> Path:
@@ -238,19 +272,6 @@ def find_parent(name: str, file: Path) -> Path:
         if candidate.is_file():
             return candidate
     raise ConfigError(f"{file}: extends: {name} is neither beside this file nor in a folder above it.")
-
-
-def merge_keys(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    return below | {key: merge(below[key], value) if key in below else value for key, value in above.items()}
-
-
-def merge(below: Any, above: Any) -> Any:
-    """Mappings merge key by key, but a stage of another name keeps nothing of the one below."""
-    if not (isinstance(below, dict) and isinstance(above, dict)):
-        return above
-    if "name" in below and above.get("name", below["name"]) != below["name"]:
-        return above
-    return merge_keys(below, above)
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
@@ -345,6 +366,12 @@ def check_combinations(config: Any, where: str) -> None:
             problems.append(f"prompts_per_step = {config.prompts_per_step}: at least 1.")
         if not 0 <= config.max_failed_rewards <= 1:
             problems.append(f"max_failed_rewards = {config.max_failed_rewards}: a share between 0 and 1.")
+        moving = [key for key, value in config.sampler.items() if isinstance(value, Mapping) and "schedule" in value]
+        if moving:
+            problems.append(
+                f"sampler.{moving[0]} is a schedule; a sampler is made once, before the first step, so its settings "
+                "are numbers. Schedules are for rollout, sampling, rewards, advantages and loss."
+            )
         if not config.rewards:
             problems.append("rewards is empty: name at least one (`mmrl rewards list`).")
         if config.evaluate.every and not config.data.test:

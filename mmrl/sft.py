@@ -25,6 +25,7 @@ from mmrl.plugins import ConfigError
 from mmrl.policies.pretrained import mixed_precision
 from mmrl.policies.shared_prefix import PADDING, Columns, Prompt, gather_media, pad_rows, visible
 from mmrl.policies.vlm import VLMPolicy
+from mmrl.preview import preview_sft
 from mmrl.randomness import numpy_generator
 from mmrl.records import Sample
 from mmrl.runs.files import atomic_folder, atomic_write
@@ -33,8 +34,8 @@ Encoded = tuple[Prompt, Tensor]
 """A whole chat, and bool[L]: the tokens to learn, never the first."""
 
 
-def sft(config: SftConfig, console: Console | None = None) -> Path:
-    """Train and save to `config.out`. Returns that folder."""
+def sft(config: SftConfig, console: Console | None = None, *, dry_run: bool = False) -> Path:
+    """Train and save to `config.out`. Returns that folder, which a dry run does not make: it ends after all checks."""
     console = console or Console()
     out = Path(config.out)
     if out.exists():
@@ -42,6 +43,10 @@ def sft(config: SftConfig, console: Console | None = None) -> Path:
     configure(config.data.decode)
     samples = read_data(config.data.train, config.data, console, need_target=False)
     policy = VLMPolicy.load(config.model, config.data.budget)
+    if dry_run:
+        chats = [encode_chat(policy, sample) for sample in samples]
+        console.print(preview_sft(config, policy, [(len(prompt), int(learned.sum())) for prompt, learned in chats]))
+        return out
     updater = Updater(policy, config.optimizer)
     console.print(f"{len(samples):,} chats; {config.steps} steps of {config.batch_size}")
     losses = []

@@ -112,7 +112,11 @@ class GroupLoss(Protocol):
 
 
 class Policy(Protocol):
-    """The only part that knows what an action is."""
+    """The only part that knows what an action is.
+
+    A policy whose actions read as text may have a method `pieces(rollouts) -> list[list[str]]` as well: per row the
+    text of each action, which together are all that was written, special tokens by their names. Runs keep it.
+    """
 
     provides: ClassVar[frozenset[str]]
     """Signals that `logp` can compute along the way, such as `entropy`."""

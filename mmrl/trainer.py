@@ -61,7 +61,8 @@ def train(
             report = learn(policy, updater, rollouts, recipe, context, tolerance=tolerance)
         sampler.observe(step, rollouts)
         metrics = {**describe(rollouts, recipe.rewards), **report.metrics(), **clock.metrics()}
-        run.record(step, rollouts, metrics)
+        pieces = policy.pieces(rollouts) if hasattr(policy, "pieces") else None
+        run.record(step, rollouts, metrics, pieces=pieces)
         if run.due(step, config.evaluate.every) and held_out:
             with average.applied(), updater.whole_weights():
                 result = evaluate(policy, recipe.rewards, held_out, config.evaluate, recipe.sampling, seed=config.seed)

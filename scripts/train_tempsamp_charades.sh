@@ -4,24 +4,18 @@
 # The paper: 4 x A100 80 GB with ZeRO-3, all weights; mIoU 61.7 without and 62.1 with a thought, R1@0.5 73.6 and 74.1.
 # All weights with gradients and Adam are 133 GB; on one GPU of 80 GB add model.adapter.rank=64, and expect about 15 hours
 # per epoch (an estimate: 35 s a step). Not yet run on one, so no result stands here.
-# usage: scripts/train_tempsamp_charades.sh CHARADES_STA_FOLDER VIDEOS_FOLDER [key=value ...] [--dry-run]
-set -euo pipefail
-cd "$(dirname "$0")/.."
-annotations=${1:?the folder of charades_sta_train.txt and charades_sta_test.txt} videos=${2:?the folder of the videos}
-shift 2
-bash scripts/setup.sh
-export PATH="$PWD/.venv/bin:$PATH"
+# usage: scripts/train_tempsamp_charades.sh TRAIN TEST VIDEOS [key=value ...] [--dry-run]
+#   TRAIN   charades_sta_train.txt of https://github.com/jiyanggao/TALL; TEST: its charades_sta_test.txt
+#   VIDEOS  the folder of Charades' videos, https://prior.allenai.org/projects/charades
+inputs=(train=charades-sta/charades_sta_train.txt test=charades-sta/charades_sta_train.txt videos=charades-sta/videos)
+base=Qwen/Qwen2.5-VL-7B-Instruct
+source "$(dirname "$0")/start_training.sh"
 
-for style in answer think; do
-  folder=data/charades$([ $style = think ] && echo _think || true)
-  for split in train test; do
-    [ -f "$folder/$split.jsonl" ] ||
-      mmrl data convert charades-sta "$annotations/charades_sta_$split.txt" "media=$videos" style=$style \
-        --out "$folder/$split.jsonl"
-  done
+for split in train test; do
+  make data/charades/$split.jsonl convert charades-sta "${!split}" "media=$videos" style=answer split=$split
+  make data/charades_think/$split.jsonl convert charades-sta "${!split}" "media=$videos" style=think split=$split
 done
-mmrl train configs/papers/tempsamp_charades.yaml "$@"
-[[ " $* " == *" --dry-run "* ]] && exit
-mmrl train configs/papers/tempsamp_charades_think.yaml "$@"
-mmrl eval runs/tempsamp_charades_think data/charades/test.jsonl --metrics grounding
-mmrl eval runs/tempsamp_charades_think data/charades_think/test.jsonl --metrics grounding
+train configs/papers/tempsamp_charades.yaml
+train configs/papers/tempsamp_charades_think.yaml
+evaluate runs/tempsamp_charades_think data/charades/test.jsonl --metrics grounding
+evaluate runs/tempsamp_charades_think data/charades_think/test.jsonl --metrics grounding

@@ -4,15 +4,13 @@
 # 75 GB; on one GPU of 80 GB add model.adapter.rank=64, and expect about 20 hours (an estimate: 25 minutes a step). Not yet run
 # on one, so no result stands here. Open questions need a judge at http://127.0.0.1:8000 (docs/reward_servers.md), or
 #   rewards.4.scorer='{name: judge.py:score}'
-# usage: scripts/train_vlaa_thinker.sh RL_JSON IMAGES_FOLDER [key=value ...] [--dry-run]
+# usage: scripts/train_vlaa_thinker.sh QUESTIONS IMAGES [key=value ...] [--dry-run]
+#   QUESTIONS  the JSON list or JSON Lines for reinforcement of https://huggingface.co/datasets/UCSC-VLAA/VLAA-Thinking
+#   IMAGES     the folder that their pictures are named from
 #   KINDS='{docvqa: open, ...}' in the environment replaces the reader's map from folders of pictures to kinds
-set -euo pipefail
-cd "$(dirname "$0")/.."
-rows=${1:?the JSON list or JSON Lines of the questions} images=${2:?the folder that their pictures are named from}
-shift 2
-bash scripts/setup.sh
-export PATH="$PWD/.venv/bin:$PATH"
+inputs=(questions=vlaa/kinds.json images=vlaa)
+sample_settings=('rewards.4.scorer={name: token_recall}') # instead of a judge
+source "$(dirname "$0")/start_training.sh"
 
-[ -f data/vlaa/train.jsonl ] ||
-  mmrl data convert vlaa "$rows" "media=$images" ${KINDS:+"kinds=$KINDS"} --out data/vlaa/train.jsonl
-mmrl train configs/papers/vlaa_thinker.yaml "$@"
+make data/vlaa/train.jsonl convert vlaa "$questions" "media=$images" ${KINDS:+"kinds=$KINDS"}
+train configs/papers/vlaa_thinker.yaml

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrl.config import AdapterConfig, Config, SftConfig, dump, load_config, merge, settings_from
+from mmrl.config import AdapterConfig, Config, SftConfig, dump, load_config, settings_from
+from mmrl.layering import merge
 from mmrl.plugins import ConfigError
 
 BASE = """
@@ -186,6 +187,13 @@ def test_words_spell_a_mapping_as_overrides_do():
         settings_from(["a"])
 
 
+def test_a_key_wins_over_a_file_wherever_it_stands(base, write):
+    other = str(write("steps: 30\nseed: 3\n", "other.yaml"))
+    for changes in (["steps=7", other], [other, "steps=7"]):
+        config = load_config(base, changes)
+        assert (config.steps, config.seed) == (7, 3)
+
+
 # -- mistakes ------------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +253,10 @@ def test_a_missing_key_is_named(write):
         (["optimizer.ema=0.9", "optimizer.ema_every=0"], "optimizer.ema_every = 0"),
         (["optimizer.updates_per_rollout=0"], "multiple of optimizer.epochs"),
         (["optimizer.updates_per_rollout=5"], "5 parts, but prompts_per_step = 4"),
+        (
+            ["sampler={name: variance_aware, weighted: {schedule: linear}}"],
+            "sampler.weighted is a schedule; a sampler is",
+        ),
     ],
 )
 def test_impossible_combinations_are_refused(base, overrides, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from io import StringIO
 from pathlib import Path
 from statistics import mean
@@ -74,6 +75,26 @@ def test_every_method_trains(method, gui, tmp_path):
     assert len(metrics) == 2
     assert all(line["ratio_gap"] < 1e-4 for line in metrics)
     assert any(line["grad_norm"] > 0 for line in metrics)
+
+
+def test_a_run_is_a_model_and_one_without_labels_is_still_measured_by_them(gui, tmp_path):
+    method = str(ROOT / "configs/methods/gui_rcpo.yaml")
+    smaller = ["steps=1", "prompts_per_step=4", "group_size=4"]
+    run = train(DEMO, tmp_path, gui, method, *smaller, "name=one")
+    assert load_config(run / "config.yaml").data.labels == "withheld"
+    settings = EvaluateConfig(limit=16)
+    test = str(gui / "test.jsonl")
+    found = run_evaluation(str(run), test, config_file=None, settings=settings, console=QUIET, metrics=["point_in_box"])
+    assert 0 < found.metrics["point_in_box"].mean <= 1
+
+    again = train(DEMO, tmp_path, gui, *smaller, f"model.path={run}", "name=two")
+    assert load_config(again / "config.yaml").model.path == str(run / "checkpoints/step-000000/model")
+    out = [f"model.path={again}", "out=x", f"data.train={gui}/train.jsonl"]
+    taken = load_config(ROOT / "configs/demo/digits_sft.yaml", out, kind=SftConfig).model.path
+    assert taken == str(again / "checkpoints/step-000000/model")
+    shutil.rmtree(again / "checkpoints")
+    with pytest.raises(ConfigError, match="two has no checkpoint yet"):
+        load_config(DEMO, [f"model.path={again}"])
 
 
 def test_the_example_of_docs_extending(gui, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from data_pipelines.gui.build import make_gui_cold_start
 from mmrl.config import SftConfig, load_config
+from mmrl.plugins import ConfigError
 from mmrl.policies.shared_prefix import Prompt
 from mmrl.sft import backward, encode_chat, micro_batches, sft, supervised_logp
 
@@ -79,3 +81,17 @@ def test_a_second_stage_continues_where_the_first_ended(tmp_path):
         losses.append(json.loads((tmp_path / stage / "sft_loss.json").read_text()))
     assert losses[1][0] < losses[0][0] - 0.05
     assert losses[1][0] == pytest.approx(losses[0][-1], abs=0.6)
+
+
+def test_a_dry_run_encodes_every_chat_and_writes_nothing(tmp_path):
+    make_gui_cold_start(tmp_path / "data", count=5)
+    config = {"out": str(tmp_path / "out"), "steps": 6, "batch_size": 2,
+              "data": {"train": str(tmp_path / "data/cold_start.jsonl")}}  # fmt: skip
+    (tmp_path / "sft.yaml").write_text(json.dumps(config))
+    console = Console(record=True, width=120, file=StringIO())
+    sft(load_config(tmp_path / "sft.yaml", kind=SftConfig), console, dry_run=True)
+    said = console.export_text()
+    assert not (tmp_path / "out").exists() and "nothing is written" in said
+    assert "5; 2.40 epochs" in said and "gradients and Adam" in said and "reference" not in said
+    with pytest.raises(ConfigError, match=r"cold_start.jsonl, row 1.* the prompt has .* tokens"):
+        sft(load_config(tmp_path / "sft.yaml", ["data.budget.max_tokens=20"], kind=SftConfig), console, dry_run=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from rich.console import Console
 from safetensors.torch import load_file
+from small_runs import write_recipe
 from torch import Tensor
 
 from data_pipelines.dataset import read_samples
@@ -79,22 +79,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe_file(place: Path, name: str, **changes: Any) -> str:
-    config = {
-        "name": name,
-        "runs": str(place / "runs"),
+    settings = {
         "steps": 4,
         "prompts_per_step": 3,
         "group_size": 4,
-        "model": {"path": str(place / "model"), "vision": "trained"},
         "data": {"train": str(place / "gui" / "train.jsonl")},
         "sampling": {"max_new_tokens": 6},
         "rewards": [f"{place}/plugins.py:digits_in"],
-        "optimizer": {"learning_rate": 1e-3},
-        **changes,
     }
-    file = place / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(config))
-    return str(file)
+    return write_recipe(place, name, **settings | changes)
 
 
 def run(place: Path, name: str, *, resume: bool = False, **changes: Any) -> Path:

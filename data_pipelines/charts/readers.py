@@ -19,21 +19,22 @@ from typing import Any
 from data_pipelines.charts.prompts import LETTERS, ask
 from data_pipelines.charts.questions import TASKS, TOLERANCE, AnswerType
 from data_pipelines.charts.style import written
-from data_pipelines.reading import Problem, Read, Row, inside, json_items, json_lines
-from mmrl.plugins import ConfigError
+from data_pipelines.reading import (
+    Read,
+    Row,
+    RowError,
+    attempt,
+    inside,
+    is_number,
+    json_items,
+    json_items_or_lines,
+    short,
+)
 
 SPLITS = re.compile(r"train|val(?:_easy|_hard|idation)?|dev|test(?:mini)?")
 YES_NO = ("yes", "no")
 LONGEST_INTEGER = 10**15
 """Larger whole numbers are no exact numbers in most readers of JSON."""
-
-
-class Bad(ValueError):
-    """What is wrong with an item; `kind` is what problems are counted by."""
-
-    def __init__(self, message: str, kind: str = "wrong type") -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 def read_chartqa(annotations: Path, *, media: Path, prompt: str = "short", split: str = "") -> Read:
@@ -86,7 +87,7 @@ def read_figureqa(annotations: Path, *, media: Path, prompt: str = "short", spli
     def make(place: int, item: Row) -> Row:
         said = item.get("answer")
         if isinstance(said, bool) or said not in (0, 1):
-            raise Bad(f"`answer` is {_short(said)}; 1 for yes or 0 for no is expected")
+            raise RowError("wrong type", f"`answer` is {short(said)}; 1 for yes or 0 for no is expected")
         return _row(
             f"figureqa-{part or annotations.stem}-{place:07d}", inside(media, f"{_index(item)}.png"),
             ask(_text(item, "question_string"), prompt), YES_NO[1 - int(said)], "yes_no", source="figureqa", split=part,
@@ -131,14 +132,14 @@ def read_bigcharts(annotations: Path, *, media: Path, prompt: str = "bigcharts",
         type = type_of(answer)
         problem = " ".join(_text(item, "problem").replace("<image>", " ").split(" ")).strip()
         if not problem or not answer:
-            raise Bad("the problem or the solution is empty", "empty text")
+            raise RowError("empty text", "the problem or the solution is empty")
         return _row(
             f"bigcharts-{annotations.stem}-{place:06d}", inside(media, _text(item, "image")), ask(problem, prompt),
             answer, type, source="bigcharts", split=_split(annotations, split),
             tolerance=TOLERANCE if type == "number" else 0.0,
         )  # fmt: skip
 
-    yield from _read(_objects(annotations), make)
+    yield from _read(json_items_or_lines(annotations), make)
 
 
 def read_mathvista(annotations: Path, *, media: Path, prompt: str = "short", split: str = "") -> Read:
@@ -153,11 +154,11 @@ def read_mathvista(annotations: Path, *, media: Path, prompt: str = "short", spl
     def make(place: Any, item: Row) -> Row:
         answer = item.get("answer")
         if answer is None or answer == "":
-            raise Bad("there is no answer (MathVista publishes none of its test split)", "no answer")
+            raise RowError("no answer", "there is no answer (MathVista publishes none of its test split)")
         answer, question = _answer(answer, "answer"), _text(item, "question")
         metadata = item.get("metadata") or {}
         if not isinstance(metadata, dict):
-            raise Bad(f"`metadata` is {_short(metadata)}; an object is expected")
+            raise RowError("wrong type", f"`metadata` is {short(metadata)}; an object is expected")
         part = split or str(metadata.get("split") or "") or _split(annotations, "")
         unit, choices = item.get("unit"), item.get("choices")
         if unit:
@@ -166,29 +167,31 @@ def read_mathvista(annotations: Path, *, media: Path, prompt: str = "short", spl
         name, path = f"mathvista-{item.get('pid', place)}", inside(media, _text(item, "image"))
         if item.get("question_type") == "multi_choice":
             if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
-                raise Bad(f"`choices` is {_short(choices)}; a list of 2 to 26 options is expected")
+                raise RowError("wrong type", f"`choices` is {short(choices)}; a list of 2 to 26 options is expected")
             options = [_answer(choice, "choices") for choice in choices]
             if answer not in options:
-                raise Bad(f"the answer {_short(answer)} is none of the choices {_short(options)}", "answer not listed")
+                raise RowError(
+                    "answer not listed", f"the answer {short(answer)} is none of the choices {short(options)}"
+                )
             letter = LETTERS[options.index(answer)]
             return _row(name, path, ask(question, prompt, options=options), letter, "letter", options=options, **common)
         kind = item.get("answer_type")
         types: dict[Any, AnswerType] = {"text": "text", "integer": "integer", "float": "number", "list": "list"}
         if kind not in types:
-            raise Bad(f"`answer_type` is {_short(kind)}; one of {', '.join(types)} is expected")
+            raise RowError("wrong type", f"`answer_type` is {short(kind)}; one of {', '.join(types)} is expected")
         tolerance = 0.0
         if kind == "float":
             digits = _precision(item.get("precision"))
             value = _number(answer)
             if value is None:
-                raise Bad(f"`answer` is {_short(answer)}, and `answer_type` float")
+                raise RowError("wrong type", f"`answer` is {short(answer)}, and `answer_type` float")
             tolerance = 0.5 * 10.0**-digits / abs(value) if value else 0.0
             question += f" (Digits after the decimal point: {digits})"
         elif kind == "integer" and _number(answer) is None:
-            raise Bad(f"`answer` is {_short(answer)}, and `answer_type` integer")
+            raise RowError("wrong type", f"`answer` is {short(answer)}, and `answer_type` integer")
         return _row(name, path, ask(question, prompt), answer, types[kind], tolerance=tolerance, **common)
 
-    yield from _read(_objects(annotations), make)
+    yield from _read(json_items_or_lines(annotations), make)
 
 
 def type_of(answer: str) -> AnswerType:
@@ -201,27 +204,13 @@ def type_of(answer: str) -> AnswerType:
 
 
 def _read(items: Iterator[tuple[str, Any, Any]], make: Callable[[Any, Row], Row]) -> Read:
+    def of_an_object(key: Any, item: Any) -> Row:
+        if not isinstance(item, dict):
+            raise RowError("wrong type", f"an object is expected, and this is {short(item)}")
+        return make(key, item)
+
     for where, key, item in items:
-        if isinstance(item, Problem):
-            yield item
-            continue
-        try:
-            if not isinstance(item, dict):
-                raise Bad(f"an object is expected, and this is {_short(item)}")
-            yield make(key, item) | {"where": where}
-        except Bad as error:
-            yield Problem(where, str(error), error.kind)
-        except ConfigError:  # of the prompt, which is wrong for all rows
-            raise
-        except ValueError as error:  # of `inside`
-            yield Problem(where, str(error), "path outside")
-
-
-def _objects(path: Path) -> Iterator[tuple[str, Any, Any]]:
-    if path.suffix == ".jsonl":
-        yield from ((where, place, item) for place, (where, item) in enumerate(json_lines(path)))
-    else:
-        yield from json_items(path)
+        yield attempt(where, of_an_object, key, item)
 
 
 def _row(id: str, image: str, question: str, answer: str, type: AnswerType, *, tolerance: float = 0.0,
@@ -239,19 +228,19 @@ def _row(id: str, image: str, question: str, answer: str, type: AnswerType, *, t
 def _text(item: Mapping[str, Any], key: str) -> str:
     value = item.get(key)
     if value is None:
-        raise Bad(f"there is no `{key}`", "missing key")
+        raise RowError("missing key", f"there is no `{key}`")
     if not isinstance(value, str):
-        raise Bad(f"`{key}` is {_short(value)}; a text is expected")
+        raise RowError("wrong type", f"`{key}` is {short(value)}; a text is expected")
     if not value.strip():
-        raise Bad(f"`{key}` is empty", "empty text")
+        raise RowError("empty text", f"`{key}` is empty")
     return value.strip()
 
 
 def _answer(value: Any, key: str) -> str:
     """A text or a finite number, as a text."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise Bad(f"`{key}` is {value}; a finite number is expected")
+        if not is_number(value):
+            raise RowError("wrong type", f"`{key}` is {str(value)[:60]}; a finite number is expected")
         return str(value) if isinstance(value, int) and abs(value) < LONGEST_INTEGER else written(value, grouped=False)
     return _text({key: value}, key)
 
@@ -261,13 +250,13 @@ def _index(item: Mapping[str, Any]) -> int:
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise Bad(f"`image_index` is {_short(value)}; a whole number is expected")
+        raise RowError("wrong type", f"`image_index` is {short(value)}; a whole number is expected")
     return value
 
 
 def _precision(value: Any) -> int:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or value != value or not 0 <= value <= 12:
-        raise Bad(f"`precision` is {_short(value)}; a number of decimals, 0 to 12, is expected")
+        raise RowError("wrong type", f"`precision` is {short(value)}; a number of decimals, 0 to 12, is expected")
     return int(value)
 
 
@@ -283,8 +272,3 @@ def _split(annotations: Path, split: str) -> str:
     """As given, else what the file's name says, else its folder's."""
     found = SPLITS.search(annotations.stem.lower()) or SPLITS.match(annotations.absolute().parent.name.lower())
     return split or (found[0] if found else "")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

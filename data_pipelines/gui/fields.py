@@ -3,12 +3,11 @@ found instead. Used by the readers of this folder."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.reading import Problem, inside, json_items, short
+from data_pipelines.reading import Problem, inside, is_number, json_items, short
 from mmrl.plugins import ConfigError
 
 
@@ -71,7 +70,7 @@ def proper(box: Sequence[float], written: str) -> list[float]:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) <= 1e9
+    return is_number(value) and abs(value) <= 1e9
 
 
 def _found(item: dict[str, Any], key: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
-from data_pipelines.reading import Problem, Read, lines
+from data_pipelines.reading import Problem, Read, RowError, lines
 from data_pipelines.uav.prompts import units
 from data_pipelines.uav.questions import Thing, View, ask_about, check_tasks, rows_of
 from mmrl.plugins import ConfigError
@@ -18,12 +18,12 @@ Hard = Literal["skip", "count"]
 """Objects that a data set calls difficult: no question depends on them, or they are like any other."""
 
 
-class BadLine(ValueError):
+class BadLine(RowError):
     """A line of which no object could be made."""
 
-    def __init__(self, message: str, kind: str | None = None) -> None:
-        super().__init__(message)
-        self.kind = kind
+    def __init__(self, message: str, thing: str | None = None) -> None:
+        super().__init__("bad label line", message)
+        self.thing = thing
         """The object's kind, where that much can be read."""
 
 
@@ -74,12 +74,12 @@ def read_label_file(
         try:
             thing = read(line)
         except BadLine as error:
-            yield Problem(where, str(error), "bad label line")
+            yield error.at(where)
             whole = False
-            if error.kind is None:
+            if error.thing is None:
                 complete = False
             else:
-                unsure.add(error.kind)
+                unsure.add(error.thing)
             continue
         if thing is not None:
             things.append(thing)

@@ -11,13 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from data_pipelines.reading import Problem, Read, Row, csv_rows, json_items, json_lines, lines
+from data_pipelines.reading import Problem, Read, Row, RowError, attempt, csv_rows, json_items, json_lines, lines
 from data_pipelines.video.parts import (
     EXTENSIONS,
-    Bad,
     a_list,
     an_object,
-    attempt,
     duration,
     identifier,
     media_file,
@@ -66,10 +64,10 @@ def read_charades_sta(
     def make(where: str, line: str) -> Row:
         match = _STA.fullmatch(line.strip())
         if not match:
-            raise Bad(f"`video start end##sentence` is expected, and {line[:60]!r} found", "wrong form")
+            raise RowError("wrong form", f"`video start end##sentence` is expected, and {line[:60]!r} found")
         name, start, end, sentence = match.groups()
         if length is not None and name not in length:
-            raise Bad(f"the durations have no `{name}`", "missing key")
+            raise RowError("missing key", f"the durations have no `{name}`")
         seconds = length[name] if length else None
         moment = span((start, end), seconds, slack=slack)
         line_number = where.rpartition(" ")[2]
@@ -119,7 +117,9 @@ def read_qvhighlights(
     def make(item: Row) -> Row:
         name, query, seconds = text(item, "vid"), _query(text(item, "query")), duration(item)
         if "relevant_windows" not in item:
-            raise Bad("there are no labels (`relevant_windows`, `saliency_scores`); is this the test set?", "no labels")
+            raise RowError(
+                "no labels", "there are no labels (`relevant_windows`, `saliency_scores`); is this the test set?"
+            )
         clips, scores = _saliencies(item, seconds)
         windows = spans(a_list(item, "relevant_windows"), seconds, slack=slack)
         about = {
@@ -147,14 +147,14 @@ def _saliencies(item: Row, seconds: float) -> tuple[list[int], list[list[int]]]:
     """Ids of the relevant clips and, for each, the scores of its annotators."""
     clips, scores = a_list(item, "relevant_clip_ids"), a_list(item, "saliency_scores")
     if not clips or len(clips) != len(scores):
-        raise Bad(f"there are {len(clips)} relevant clips and {len(scores)} saliency scores", "wrong saliencies")
+        raise RowError("wrong saliencies", f"there are {len(clips)} relevant clips and {len(scores)} saliency scores")
     last = int(-(-seconds // CLIP)) - 1
     for clip in clips:
         if not isinstance(clip, int) or isinstance(clip, bool) or not 0 <= clip <= last:
-            raise Bad(f"the clip {clip!r} is none of 0 to {last}, of {seconds:g} seconds", "span outside")
+            raise RowError("span outside", f"the clip {clip!r} is none of 0 to {last}, of {seconds:g} seconds")
     for score in scores:
         if not isinstance(score, list) or not score or not all(type(s) is int and s in SALIENCIES for s in score):
-            raise Bad(f"the saliency {score!r} is not a list of scores from 0 to 4", "wrong saliencies")
+            raise RowError("wrong saliencies", f"the saliency {score!r} is not a list of scores from 0 to 4")
     return clips, scores
 
 
@@ -171,12 +171,12 @@ def _captions(
         try:
             item = an_object(value)
             if not isinstance(name, str):
-                raise Bad("an object of videos is expected, and this is a list", "wrong type")
+                raise RowError("wrong type", "an object of videos is expected, and this is a list")
             seconds, moments, sentences = duration(item), a_list(item, "timestamps"), a_list(item, "sentences")
             if len(moments) != len(sentences):
-                raise Bad(f"there are {len(moments)} timestamps and {len(sentences)} sentences", "wrong type")
-        except Bad as error:
-            yield Problem(where, str(error), error.kind)
+                raise RowError("wrong type", f"there are {len(moments)} timestamps and {len(sentences)} sentences")
+        except RowError as error:
+            yield error.at(where)
             continue
         for place, (moment, sentence) in enumerate(zip(moments, sentences, strict=True)):
             yield attempt(f"{where}, moment {place}", make, name, seconds, place, moment, sentence)
@@ -188,7 +188,7 @@ def _moment(
 ) -> Row:  # fmt: skip
     query = _query(sentence)
     if not query:
-        raise Bad("the sentence is empty", "empty text")
+        raise RowError("empty text", "the sentence is empty")
     # TimeZero puts the question before the video.
     parts = [text_part(ask_for_span(query, style)), video_part(media_file(media, name, extensions=extensions))]
     about = {"task": "grounding", "source": source, "duration": seconds, "query": query}
@@ -211,6 +211,6 @@ def _lengths(durations: Path | None) -> dict[str, float] | None:
             raise ConfigError(f"{where}: a CSV file with the columns `id` and `length` is expected.")
         try:
             found[line["id"]] = number(line["length"], "`length`")
-        except Bad as error:
+        except RowError as error:
             raise ConfigError(f"{where}: {error}.") from None
     return found

@@ -8,13 +8,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from data_pipelines.reading import Problem, Read, Row, json_items, json_lines
+from data_pipelines.reading import Problem, Read, Row, RowError, attempt, json_items_or_lines, json_lines
 from data_pipelines.video.parts import (
-    Bad,
     a_list,
     an_object,
     answer_letters,
-    attempt,
     identifier,
     letters,
     media_file,
@@ -61,15 +59,15 @@ def read_seed_bench_r1(
             listed = options([text(item, f"choice_{letter}") for letter in "abcd"])
             golden = text(item, "golden_choice_idx").upper()
             if golden not in ("A", "B", "C", "D"):
-                raise Bad(f"`golden_choice_idx` is {golden!r}; A, B, C or D is expected", "wrong answer")
+                raise RowError("wrong answer", f"`golden_choice_idx` is {golden!r}; A, B, C or D is expected")
             if listed["ABCD".index(golden)] != answer:
-                raise Bad(
-                    f"option {golden} is {listed['ABCD'.index(golden)]!r}, but the answer is {answer!r}", "wrong answer"
+                raise RowError(
+                    "wrong answer", f"option {golden} is {listed['ABCD'.index(golden)]!r}, but the answer is {answer!r}"
                 )
         else:
             wrong = options(a_list(item, "negative_answers"))
             if answer in wrong or len(wrong) < NEGATIVES:
-                raise Bad(f"{NEGATIVES} wrong answers are expected, and {wrong} found", "wrong options")
+                raise RowError("wrong options", f"{NEGATIVES} wrong answers are expected, and {wrong} found")
             listed = [answer, *rng.sample(wrong, NEGATIVES)]
             order = seed
             rng.shuffle(listed)
@@ -111,10 +109,10 @@ def read_video_r1(
     def make(key: Any, item: Row) -> Row:
         kind, asked = text(item, "problem_type"), text(item, "problem")
         if kind not in TASKS:
-            raise Bad(f"`problem_type` is {kind!r}; {', '.join(TASKS)} are known", "wrong type")
+            raise RowError("wrong type", f"`problem_type` is {kind!r}; {', '.join(TASKS)} are known")
         media_kind = text(item, "data_type")
         if media_kind not in ("image", "video"):
-            raise Bad(f"`data_type` is {media_kind!r}; image or video is expected", "wrong type")
+            raise RowError("wrong type", f"`data_type` is {media_kind!r}; image or video is expected")
         task, ending = TASKS[kind]
         answer = tagged_answer(text(item, "solution"))
         about = {"task": task, "source": "video-r1", "data_source": item.get("data_source"), "problem_type": kind}
@@ -123,14 +121,16 @@ def read_video_r1(
             listed = options(unlettered(options(a_list(item, "options"))))
             right = answer_letters(answer)
             if ord(right[-1]) - ord("A") >= len(listed):
-                raise Bad(f"the solution {answer!r} names no option of the {len(listed)} there are", "wrong answer")
+                raise RowError(
+                    "wrong answer", f"the solution {answer!r} names no option of the {len(listed)} there are"
+                )
             if len(right) > 1:
                 about["task"], ending = "mcq_several", "mixed"
             target = {"answer": ",".join(right), "choices": right}
             about |= {"question": asked, "options": listed}
             asked = with_options(asked, listed)
         elif task == "number" and not _NUMBER.fullmatch(answer):
-            raise Bad(f"the solution {answer!r} is no number", "wrong answer")
+            raise RowError("wrong answer", f"the solution {answer!r} is no number")
         path = media_file(media, text(item, "path"))
         part = video_part(path) if media_kind == "video" else {"type": "image", "image": path}
         about["process"] = item.get("process") or None
@@ -144,13 +144,7 @@ def read_video_r1(
         other = isinstance(kind, str) and kind in TASKS and kind not in types
         return not other and (media_kind in kinds or media_kind not in ("image", "video"))
 
-    def items() -> Any:
-        if annotations.suffix == ".jsonl":
-            yield from ((where, place, item) for place, (where, item) in enumerate(json_lines(annotations)))
-        else:
-            yield from json_items(annotations)
-
-    for where, key, item in items():
+    for where, key, item in json_items_or_lines(annotations):
         if isinstance(item, Problem):
             yield item
         elif not isinstance(item, dict):

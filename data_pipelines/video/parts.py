@@ -1,6 +1,6 @@
 """What the readers of this folder share: fields, media paths, spans and options, checked; rows put together.
 
-Everything raises `Bad` for a value that makes no sense; `attempt` turns it into a `Problem`.
+Everything raises `RowError` for a value that makes no sense; `reading.attempt` turns it into a `Problem`.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.reading import Problem, Row, inside
+from data_pipelines.reading import Row, RowError, inside, short
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 EXTENSIONS = ("mp4", "mkv", "webm")
@@ -28,25 +28,6 @@ SPLITS = {
 _MARK = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[.):])\s+")
 _LETTER = re.compile(r"\s*\(?([A-Z])\)?[.:]?\s*")
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-
-
-class Bad(ValueError):
-    """What is wrong with an item of an annotation file."""
-
-    def __init__(self, message: str, kind: str = "not made") -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-def attempt(where: str, make: Callable[..., Row], *arguments: Any) -> Row | Problem:
-    """The row with `where`, the place it comes from, or the problem that kept it (or an argument) from being made."""
-    for argument in arguments:
-        if isinstance(argument, Problem):
-            return argument
-    try:
-        return make(*arguments) | {"where": where}
-    except Bad as error:
-        return Problem(where, str(error), error.kind)
 
 
 def row(
@@ -79,13 +60,13 @@ def split_of(annotations: Path, split: str) -> str:
 
 def an_object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Bad(f"an object is expected, and this is {_short(value)}", "wrong type")
+        raise RowError("wrong type", f"an object is expected, and this is {short(value)}")
     return value
 
 
 def field(item: Mapping[str, Any], key: str) -> Any:
     if key not in item or item[key] is None:
-        raise Bad(f"there is no `{key}`", "missing key")
+        raise RowError("missing key", f"there is no `{key}`")
     return item[key]
 
 
@@ -93,9 +74,9 @@ def text(item: Mapping[str, Any], key: str) -> str:
     """A text that is not empty, without the blanks around it."""
     value = field(item, key)
     if not isinstance(value, str):
-        raise Bad(f"`{key}` is {_short(value)}; a text is expected", "wrong type")
+        raise RowError("wrong type", f"`{key}` is {short(value)}; a text is expected")
     if not value.strip():
-        raise Bad(f"`{key}` is empty", "empty text")
+        raise RowError("empty text", f"`{key}` is empty")
     return value.strip()
 
 
@@ -108,7 +89,7 @@ def identifier(item: Mapping[str, Any], key: str) -> str:
 def a_list(item: Mapping[str, Any], key: str) -> list[Any]:
     value = field(item, key)
     if not isinstance(value, list):
-        raise Bad(f"`{key}` is {_short(value)}; a list is expected", "wrong type")
+        raise RowError("wrong type", f"`{key}` is {short(value)}; a list is expected")
     return value
 
 
@@ -116,17 +97,17 @@ def number(value: Any, what: str) -> float:
     """A finite number; texts of numbers count, as CSV files have nothing else."""
     try:
         found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
-        raise Bad(f"{what} is {_short(value)}; a number is expected", "wrong type")
+        raise RowError("wrong type", f"{what} is {short(value)}; a number is expected")
     return found
 
 
 def duration(item: Mapping[str, Any], key: str = "duration") -> float:
     seconds = number(field(item, key), f"`{key}`")
     if seconds <= 0:
-        raise Bad(f"`{key}` is {seconds:g} seconds", "wrong duration")
+        raise RowError("wrong duration", f"`{key}` is {seconds:g} seconds")
     return seconds
 
 
@@ -135,13 +116,10 @@ def duration(item: Mapping[str, Any], key: str = "duration") -> float:
 
 def media_file(media: Path, *names: str, extensions: Sequence[str] = ("",)) -> str:
     """Absolute path of the first of `names`, each with the first of `extensions`, that exists; if none does, of the
-    very first. Bad if it would lie outside the folder."""
+    very first. RowError if it would lie outside the folder."""
     files = [f"{name}.{extension}" if extension else name for name in names for extension in extensions]
     file = next((file for file in files if os.path.exists(os.path.join(media, file))), files[0])
-    try:
-        return inside(media, file)
-    except ValueError as error:
-        raise Bad(str(error), "path outside") from None
+    return inside(media, file)
 
 
 def video_part(path: str, *, within: Sequence[float] | None = None) -> dict[str, Any]:
@@ -159,25 +137,25 @@ def span(value: Any, seconds: float | None, *, slack: float) -> list[float]:
     Ends that leave the video by no more than `slack` seconds are cut to it: hand-made annotations are rounded.
     """
     if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise Bad(f"the span is {_short(value)}; start and end are expected", "wrong type")
+        raise RowError("wrong type", f"the span is {short(value)}; start and end are expected")
     start, end = (number(side, "the span's start or end") for side in value)
     if start > end:
-        raise Bad(f"the span {start:g} to {end:g} is reversed", "reversed span")
+        raise RowError("reversed span", f"the span {start:g} to {end:g} is reversed")
     if start == end:
-        raise Bad(f"the span {start:g} to {end:g} is empty", "empty span")
+        raise RowError("empty span", f"the span {start:g} to {end:g} is empty")
     latest = math.inf if seconds is None else seconds
     if start < -slack or end > latest + slack:
         of = "" if seconds is None else f" of {seconds:g} seconds"
-        raise Bad(f"the span {start:g} to {end:g} leaves the video{of}", "span outside")
+        raise RowError("span outside", f"the span {start:g} to {end:g} leaves the video{of}")
     start, end = max(start, 0.0), min(end, latest)
     if start >= end:
-        raise Bad(f"the span {value[0]} to {value[1]} lies after the end of the video, {latest:g}", "span outside")
+        raise RowError("span outside", f"the span {value[0]} to {value[1]} lies after the end of the video, {latest:g}")
     return [start, end]
 
 
 def spans(value: Any, seconds: float | None, *, slack: float) -> list[list[float]]:
     if not isinstance(value, list) or not value:
-        raise Bad(f"the spans are {_short(value)}; a list of [start, end] is expected", "wrong type")
+        raise RowError("wrong type", f"the spans are {short(value)}; a list of [start, end] is expected")
     return [span(each, seconds, slack=slack) for each in value]
 
 
@@ -187,13 +165,13 @@ def spans(value: Any, seconds: float | None, *, slack: float) -> list[list[float
 def options(values: Any) -> list[str]:
     """Texts of at least two different options, as they are."""
     if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) and value.strip() for value in values):
-        raise Bad(f"the options are {_short(values)}; a list of texts is expected", "wrong type")
+        raise RowError("wrong type", f"the options are {short(values)}; a list of texts is expected")
     found = [value.strip() for value in values]
     if not 2 <= len(found) <= len(LETTERS):
-        raise Bad(f"there are {len(found)} options; 2 to {len(LETTERS)} are possible", "wrong options")
+        raise RowError("wrong options", f"there are {len(found)} options; 2 to {len(LETTERS)} are possible")
     if len(set(found)) < len(found):
         twice = next(value for value in found if found.count(value) > 1)
-        raise Bad(f"two options are {_short(twice)}", "wrong options")
+        raise RowError("wrong options", f"two options are {short(twice)}")
     return found
 
 
@@ -209,10 +187,10 @@ def letters(right: Iterable[int]) -> list[str]:
 
 
 def answer_letters(answer: str) -> list[str]:
-    """The letters of a gold answer, in order: `C`, `(C)`, `C.`, `A,C`, `A, C`. Bad if it is anything else."""
+    """The letters of a gold answer, in order: `C`, `(C)`, `C.`, `A,C`, `A, C`. RowError if it is anything else."""
     found = [_LETTER.fullmatch(word) for word in answer.split(",")]
     if not all(found) or len(chosen := sorted({match[1] for match in found if match})) < len(found):
-        raise Bad(f"the answer {_short(answer)} is not option letters such as `C` or `A,C`", "wrong answer")
+        raise RowError("wrong answer", f"the answer {short(answer)} is not option letters such as `C` or `A,C`")
     return chosen
 
 
@@ -221,10 +199,5 @@ def tagged_answer(solution: str) -> str:
     found = _ANSWER.findall(solution)
     answer = (found[-1] if found else solution).strip()
     if not answer:
-        raise Bad(f"the solution {_short(solution)} holds no answer", "empty text")
+        raise RowError("empty text", f"the solution {short(solution)} holds no answer")
     return answer
-
-
-def _short(value: Any) -> str:
-    written = repr(value)
-    return written if len(written) <= 60 else written[:57] + "..."

@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from data_pipelines.reading import Problem, Read, Row, csv_rows, json_items
+from data_pipelines.reading import Problem, Read, Row, RowError, attempt, csv_rows, json_items
 from data_pipelines.video.parts import (
     EXTENSIONS,
-    Bad,
     a_list,
     an_object,
     answer_letters,
-    attempt,
     duration,
     field,
     identifier,
@@ -75,7 +73,7 @@ def read_clevrer(
         choices = [an_object(choice) for choice in a_list(question, "choices")]
         said = [text(choice, "answer") for choice in choices]
         if not set(said) <= {"correct", "wrong"}:
-            raise Bad(f"the answers of the options are {said}; `correct` and `wrong` are expected", "wrong type")
+            raise RowError("wrong type", f"the answers of the options are {said}; `correct` and `wrong` are expected")
         listed = options([text(choice, "choice") for choice in choices])
         right = [place for place, answer in enumerate(said) if answer == "correct"]
         return _several(id, path, asked, listed, right, about, ending=ending, style=style, split=split)
@@ -122,7 +120,7 @@ def read_nextqa(
         listed = options([text(item, f"a{place}") for place in range(5)])
         answer = text(item, "answer")
         if answer not in ("0", "1", "2", "3", "4"):
-            raise Bad(f"the answer {answer!r} is no place of an option, 0 to 4; is this NExT-GQA?", "wrong answer")
+            raise RowError("wrong answer", f"the answer {answer!r} is no place of an option, 0 to 4; is this NExT-GQA?")
         path = media_file(media, _mapped(folders, name), extensions=extensions)
         about = {"source": "next-qa", "question_type": text(item, "type")}
         return _one(
@@ -166,7 +164,7 @@ def read_nextgqa(
         listed = options(unlettered(options(a_list(item, "options"))))
         right = _places(answer_letters(text(item, "answer")), listed)
         if len(right) != 1:
-            raise Bad(f"the answer {item['answer']!r} is not the letter of one option", "wrong answer")
+            raise RowError("wrong answer", f"the answer {item['answer']!r} is not the letter of one option")
         path = media_file(media, text(item, "video"))
         return make(identifier(item, "id"), path, item, listed, right[0], field(item, "glue"), duration(item))
 
@@ -174,7 +172,7 @@ def read_nextgqa(
         name, number_ = text(item, "video_id"), identifier(item, "qid")
         listed, answer = options([text(item, f"a{place}") for place in range(5)]), text(item, "answer")
         if answer not in listed:
-            raise Bad(f"the answer {answer!r} is none of the options {listed}; is this NExT-QA?", "wrong answer")
+            raise RowError("wrong answer", f"the answer {answer!r} is none of the options {listed}; is this NExT-QA?")
         about = an_object(field(grounding, name))
         moments = field(an_object(field(about, "location")), number_)
         path = media_file(media, _mapped(folders, name), extensions=extensions)
@@ -213,7 +211,7 @@ def read_star(
         )
         listed, answer = options([text(choice, "choice") for choice in choices]), text(item, "answer")
         if answer not in listed:
-            raise Bad(f"the answer {answer!r} is none of the options {listed}", "wrong answer")
+            raise RowError("wrong answer", f"the answer {answer!r} is none of the options {listed}")
         within = span([field(item, "start"), field(item, "end")], None, slack=0.0)
         path = media_file(media, name, extensions=extensions)
         about = {"source": "star", "question_type": id.split("_")[0], "clip": within}
@@ -240,7 +238,7 @@ def _several(
     *, ending: Kind, style: Style, split: str,
 ) -> Row:  # fmt: skip
     if not right:
-        raise Bad(f"none of the {len(listed)} options is right", "no right option")
+        raise RowError("no right option", f"none of the {len(listed)} options is right")
     chosen = letters(right)
     target = {"answer": ",".join(chosen), "choices": chosen}
     meta = {"task": "mcq_several", **about, "question": question, "options": listed}
@@ -264,7 +262,9 @@ def _places(chosen: Sequence[str], listed: Sequence[str]) -> list[int]:
     """Letters as places of options."""
     places = [ord(letter) - ord("A") for letter in chosen]
     if places and max(places) >= len(listed):
-        raise Bad(f"the answer {','.join(chosen)} names an option beyond the {len(listed)} there are", "wrong answer")
+        raise RowError(
+            "wrong answer", f"the answer {','.join(chosen)} names an option beyond the {len(listed)} there are"
+        )
     return places
 
 

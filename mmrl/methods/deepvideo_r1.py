@@ -8,7 +8,6 @@ other perturbation. What the paper leaves open and what we chose: docs/methods/d
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import fsum, isnan
@@ -19,14 +18,15 @@ from torch import Tensor
 from mmrl.advantages import group_mean, per_row
 from mmrl.gold import gold_kind, gold_text
 from mmrl.plugins import ConfigError, needs
+from mmrl.policies.vlm import with_request
 from mmrl.randomness import derive
 from mmrl.records import Rollouts, Sample, concatenate
 from mmrl.stages import Context, Policy
+from rewards.parsing import sentences
 from rewards.parsing.tags import last_tag
 
 ASK = "The right answer is {gold}. Give the reasoning that leads to it in think tags, then the answer as asked."
 HINT = "A line of reasoning that leads to the answer begins like this: {hint}"
-SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 class RegGRPO:
@@ -99,7 +99,7 @@ def difficulty_aware(
         hard = {g: samples[g] for g, d in delta.items() if d > margin and gold_kind(samples[g]) is not None}
         best = best_thoughts(hard, context, traces) if hard else {}
         hints = {group: beginning(text, round(delta[group]) + 1, chunks) for group, text in best.items()}
-        changed = {group: told(samples[group], HINT.format(hint=hint)) for group, hint in hints.items() if hint}
+        changed = {group: with_request(samples[group], HINT.format(hint=hint)) for group, hint in hints.items() if hint}
         for group, sample in enumerate(samples):
             if delta[group] < -margin and sample.media and noise:
                 seed = derive(context.seed, "frame noise", context.step, group)
@@ -125,7 +125,7 @@ def difficulty_aware(
 
 def best_thoughts(hard: Mapping[int, Sample], context: Context, traces: int) -> dict[int, str]:
     """The thought of the best-paid completion of each sample's prompt with its answer; without one, none."""
-    asked = [told(sample, ASK.format(gold=gold_text(sample, style="plain"))) for sample in hard.values()]
+    asked = [with_request(sample, ASK.format(gold=gold_text(sample, style="plain"))) for sample in hard.values()]
     written = context.generate(asked, [traces] * len(asked))
     context.score(written)
     assert written.reward is not None
@@ -137,13 +137,5 @@ def best_thoughts(hard: Mapping[int, Sample], context: Context, traces: int) -> 
 
 def beginning(thought: str, level: int, chunks: int) -> str:
     """The first `level` of `chunks` parts, in whole sentences; never the last part, where answers stand."""
-    sentences = [sentence for sentence in SENTENCES.split(thought.strip()) if sentence]
-    return " ".join(sentences[: len(sentences) * min(level, chunks - 1) // chunks])
-
-
-def told(sample: Sample, text: str) -> Sample:
-    """The sample with a further line at the end of its question."""
-    *before, last = sample.unlabelled().messages
-    content = last["content"]
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-    return replace(sample, messages=(*before, {**last, "content": [*parts, {"type": "text", "text": f"\n{text}"}]}))
+    whole = sentences(thought)
+    return " ".join(whole[: len(whole) * min(level, chunks - 1) // chunks])

@@ -8,26 +8,19 @@ entropy bonus. The paper's k and thresholds are not public: docs/methods/tempora
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from data_pipelines.convert import Conversion, Items, Progress, digest
-from data_pipelines.dataset import read_samples
-from data_pipelines.media import configure
 from data_pipelines.reading import Problem
-from mmrl.config import load_config
-from mmrl.plugins import ConfigError, Stage
-from mmrl.policies import policy_class
-from mmrl.recipe import Recipe, make_recipe
+from data_pipelines.rows import row_of
+from mmrl.plugins import ConfigError
+from mmrl.recipe import Recipe
 from mmrl.records import Rollouts, Sample
 from mmrl.stages import Policy
-from rewards.scoring import check_targets
+from mmrl.survey import completed
 
 
 def varied(
@@ -44,21 +37,15 @@ def varied(
 
     They are those of the recipe's reward, or of the sum of the rewards that `metrics` names and that apply.
     """
-    how: Any = recipe.sampling.at(0, 1)
-    together = recipe.config.prompts_per_step
-    for first in range(0, len(samples), together):
-        part = samples[first : first + together]
-        rollouts = policy.generate(part, [completions] * len(part), how, seed=recipe.config.seed, step=0)
-        recipe.score(rollouts, 0)
+    for sample, rollouts in completed(policy, recipe, samples, completions=completions):
         values = judged(rollouts, metrics)
-        for group, sample in enumerate(part):
-            here = values[rollouts.rows_of(group)]
-            here = here[~here.isnan()].double()
-            if len(here) < 2:
-                yield Problem(sample.where, f"{len(here)} of {completions} completions have a reward", "no reward")
-                continue
-            mean, std = float(here.mean()), float(here.std(unbiased=False))
-            yield row_of(sample, mean, std, len(here)) if std >= spread else None
+        values = values[~values.isnan()].double()
+        if len(values) < 2:
+            yield Problem(sample.where, f"{len(values)} of {completions} completions have a reward", "no reward")
+            continue
+        mean, std = float(values.mean()), float(values.std(unbiased=False))
+        selection = {"mean": round(mean, 6), "std": round(std, 6), "completions": len(values)}
+        yield row_of(sample) | {"meta": sample.meta | {"selection": selection}} if std >= spread else None
 
 
 def judged(rollouts: Rollouts, metrics: Sequence[str]) -> Tensor:
@@ -72,39 +59,3 @@ def judged(rollouts: Rollouts, metrics: Sequence[str]) -> Tensor:
         return rollouts.reward
     scores = torch.stack([rollouts.scores[name] for name in metrics])
     return scores.nansum(0).masked_fill(scores.isnan().all(0), torch.nan)
-
-
-def row_of(sample: Sample, mean: float, std: float, completions: int) -> dict[str, Any]:
-    """The sample as a row to be written, with what it was chosen for."""
-    selection = {"mean": round(mean, 6), "std": round(std, 6), "completions": completions}
-    return {
-        # A sample's id carries a digest of its media, which is added again when the row is read.
-        "id": re.sub(r"@[0-9a-f]{8}$", "", sample.id) if sample.media else sample.id,
-        "messages": list(sample.messages),
-        "target": sample.target,
-        "meta": sample.meta | {"selection": selection},
-        "where": sample.where,
-    }
-
-
-def select(
-    data: str, out: Path, *, config_file: str, model: str | None, overrides: Sequence[str], tick: Any, **settings: Any
-) -> Progress:
-    """`mmrl data select`: checked and reported as a conversion; an interrupted one begins again."""
-    config = load_config(config_file, overrides)
-    config = replace(config, model=replace(config.model, path=model or config.model.path))
-    kind = policy_class(config.model.path)
-    if kind.makes != "text":
-        raise ConfigError(f"{config_file}: {config.model.path} makes {kind.makes}s; what selects rows writes text.")
-    recipe = make_recipe(config, kind, where=config_file)
-    configure(config.data.decode)
-    policy = kind.load(config.model, config.data.budget)
-    policy.check(recipe.sampling.at(0, 1), training=True)
-    samples = read_samples(data, need_target=config.data.labels == "needed", roots=config.data.roots)
-    if config.data.labels == "needed":
-        check_targets(recipe.rewards, samples)
-
-    def items() -> Items:
-        return varied(policy, recipe, samples, **settings)
-
-    return Conversion(out, digest(Stage("select", varied, settings), [data], out, repr(config))).run(items, tick=tick)

@@ -21,13 +21,15 @@ from data_pipelines.convert import Conversion, Progress, digest
 from data_pipelines.dataset import read_samples
 from data_pipelines.media import Budget
 from data_pipelines.reading import Problem, Row
+from data_pipelines.rows import row_of
 from mmrl.config import ModelConfig, load_config
 from mmrl.gold import WRITERS, gold_kind, gold_text
 from mmrl.plugins import Stage
 from mmrl.policies import policy_class
-from mmrl.policies.vlm import prompt_messages
+from mmrl.policies.vlm import prompt_messages, with_request
 from mmrl.records import Rollouts, Sample
 from mmrl.stages import Context, Policy
+from rewards.parsing import sentences
 
 ASK = (
     "The right answer is {gold}. Write down the short reasoning that leads to it: only what is seen and what follows "
@@ -37,7 +39,6 @@ TOGETHER = 16
 """Rows whose thoughts are written at a time."""
 EMPTY_THOUGHT = re.compile(r"\s*<think>\s*</think>")
 TAG = re.compile(r"</?[A-Za-z]+>")
-SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 def skip_ratio(advantage: Tensor, rollouts: Rollouts, context: Context) -> Tensor:
@@ -53,11 +54,7 @@ def skips(completion: str) -> bool:
 
 def reverse(sample: Sample, gold: str) -> Sample:
     """The sample's question with its gold, and the request for what leads from one to the other."""
-    *before, last = prompt_messages(sample)
-    content = last["content"]
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-    request = {"type": "text", "text": f"\n{ASK.format(gold=gold)}"}
-    return replace(sample, messages=(*before, {**last, "content": [*parts, request]}))
+    return with_request(sample, ASK.format(gold=gold))
 
 
 def unusable(text: str, gold: str, *, truncated: bool) -> str:
@@ -67,8 +64,7 @@ def unusable(text: str, gold: str, *, truncated: bool) -> str:
     """
     if truncated or not text or TAG.search(text):
         return "did not end" if truncated else "has tags" if text else "is empty"
-    last = [sentence for sentence in SENTENCES.split(text) if sentence.strip()][-1]
-    stated = re.search(rf"(?<!\w){re.escape(gold)}(?!\w)", last, re.IGNORECASE)
+    stated = re.search(rf"(?<!\w){re.escape(gold)}(?!\w)", sentences(text)[-1], re.IGNORECASE)
     return "states the answer" if stated else ""
 
 
@@ -96,11 +92,8 @@ def write_thoughts(
             else:
                 thought = f"<think>{found[reasons.index('')][0]}</think><{tag}>{gold}</{tag}>"
                 turn = {"role": "assistant", "content": thought}
-                name = re.sub(r"@[0-9a-f]{8}$", "", sample.id) if sample.media else sample.id
-                yield {
-                    "id": name, "messages": [*prompt_messages(sample), turn], "target": sample.target,
-                    "meta": sample.meta | {"thought": "kept"}, "where": sample.where,
-                }  # fmt: skip
+                told = {"messages": [*prompt_messages(sample), turn], "meta": sample.meta | {"thought": "kept"}}
+                yield row_of(sample) | told
 
 
 def convert_to_traces(

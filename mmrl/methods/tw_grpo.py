@@ -33,4 +33,5 @@ def token_weights(advantage: Tensor, rollouts: Rollouts, context: Context, *, al
         here = found[rows, :longest]
         low, high = here.min(), here.max()
         weight[rows, :longest] += (alpha - 1) * (here - low) / (high - low + 1e-8)
+    rollouts.signals["token_weight"] = weight  # for the records of the run
     return advantage * weight

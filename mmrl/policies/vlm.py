@@ -20,6 +20,7 @@ from data_pipelines.video.transforms import with_noise
 from mmrl.config import ModelConfig
 from mmrl.plugins import ConfigError
 from mmrl.policies.divergence import divergence
+from mmrl.policies.pieces import Pieces
 from mmrl.policies.pretrained import (
     add_lora,
     forbidden_tokens,
@@ -57,6 +58,7 @@ class VLMPolicy:
             model, forbidden=forbidden_tokens(model, processor), stops=stop_tokens(model, processor)
         )
         self._reference: SharedPrefix | None = None
+        self._pieces = Pieces(processor.tokenizer)
 
     @classmethod
     def load(cls, settings: ModelConfig, budget: Budget) -> VLMPolicy:
@@ -194,6 +196,11 @@ class VLMPolicy:
             text=self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True),
             origin=[origin] * len(rows),
         )
+
+    def pieces(self, rollouts: Rollouts) -> list[list[str]]:
+        """Per row the text of each token."""
+        lengths = rollouts.length.tolist()
+        return [self._pieces(ids[:length]) for ids, length in zip(rollouts.actions.tolist(), lengths, strict=True)]
 
     def tokens_of(self, text: str) -> Tensor:
         """int64[n], a completion's tokens with the end-of-turn token, for completions that come from elsewhere."""

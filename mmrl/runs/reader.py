@@ -6,16 +6,18 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow.parquet as pq
 import yaml
 
 from mmrl.plugins import ConfigError, nearest
 from mmrl.runs import layout
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SILENCE = 15 * 60
 """Seconds without a sign of life after which a run of another host counts as stopped."""
@@ -75,7 +77,7 @@ def run_info(run: Path) -> RunInfo:
         steps=len(metrics),
         planned=_planned_steps(run),
         reward=rewards[-1] if rewards else None,
-        state=_state(run, events),
+        state=state_of(run, events),
         started=next((event["time"] for event in events if event["kind"] == "started"), None),
     )
 
@@ -99,19 +101,91 @@ def rollout_steps(run: Path) -> list[int]:
 
 
 def read_rollouts(run: Path, step: int) -> list[dict[str, Any]]:
-    """The completions of a step from all ranks, as `layout.SCHEMA` says, with the JSON columns decoded.
+    """The completions of a step from all ranks, as `table.SCHEMA` says, with the JSON columns decoded.
 
-    `group` and `row` are numbered across ranks here, so that a group's number is unique within its step.
+    `group` and `row` are numbered across ranks here, so that a group's number is unique within its step. What is known
+    of single tokens is left out (`read_row`).
     """
+    from mmrl.runs.table import from_table
+
     rows: list[dict[str, Any]] = []
     files = [path for recorded, _, path in layout.rollout_files(Path(run)) if recorded == step]
     if not files:
         raise ConfigError(f"{run} has no rollouts of step {step}.\n  {_recorded(run)}")
     for path in files:
         first_group = rows[-1]["group"] + 1 if rows else 0
-        for row in layout.from_table(pq.read_table(path, partitioning=None), where=path):
+        for row in from_table(_read_table(path), where=path):
             rows.append({**row, "group": first_group + row["group"], "row": len(rows)})
     return rows
+
+
+def read_group(run: Path, step: int, rank: int, group: int) -> list[dict[str, Any]]:
+    """The rows of one group as its rank wrote them, empty if it has none. Instead of what is known of single tokens,
+    `has_tokens` says whether there is anything (`read_row`)."""
+    return _read_some(run, step, rank, "group", [group])
+
+
+def group_numbers(run: Path, step: int, rank: int) -> list[int]:
+    """The groups that a rank wrote in a step, in order."""
+    return sorted(set(_read_table(_rollout_file(run, step, rank), only=("group",))["group"].to_pylist()))
+
+
+def read_rows(run: Path, step: int, rank: int, rows: Collection[int]) -> list[dict[str, Any]]:
+    """The same for some rows, those that there are, in order."""
+    return _read_some(run, step, rank, "row", rows)
+
+
+def _read_some(run: Path, step: int, rank: int, column: str, values: Collection[int]) -> list[dict[str, Any]]:
+    from mmrl.runs.table import from_table
+
+    path = _rollout_file(run, step, rank)
+    rows = from_table(_where(_read_table(path), column, values), where=path)
+    has_tokens = "token_values" in _columns(path)
+    return [{**row, "has_tokens": has_tokens} for row in rows]
+
+
+def read_row(run: Path, step: int, rank: int, row: int) -> dict[str, Any] | None:
+    """One row as its rank wrote it, with its `pieces` and `token_values`, its texts and notes left out; None if there
+    is none."""
+    from mmrl.runs.table import PER_ACTION, from_table
+
+    path = _rollout_file(run, step, rank)
+    table = _read_table(path, only=("row", "origin", "made", "tokens", *PER_ACTION))
+    found = from_table(_where(table, "row", [row]), where=path)
+    return found[0] if found else None
+
+
+def _rollout_file(run: Path, step: int, rank: int) -> Path:
+    path = Path(run) / layout.ROLLOUTS / f"{layout.step_name(step)}.{rank}.parquet"
+    if not path.is_file():
+        raise ConfigError(f"{run} has no rollouts of step {step} by rank {rank}.\n  {_recorded(run)}")
+    return path
+
+
+def _columns(path: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    names: list[str] = pq.read_schema(path).names
+    return names
+
+
+def _read_table(path: Path, *, only: Sequence[str] | None = None) -> pa.Table:
+    """Some of the columns, those that there are; by default all but those with an entry per token."""
+    import pyarrow.parquet as pq
+
+    from mmrl.runs.table import PER_ACTION
+
+    with pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        wanted = [name for name in names if (name in only if only else name not in PER_ACTION)]
+        return file.read(columns=wanted)
+
+
+def _where(table: pa.Table, column: str, values: Collection[int]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return table.filter(pc.is_in(table[column], pa.array(list(values), pa.int64())))
 
 
 def _recorded(run: Path) -> str:
@@ -159,7 +233,8 @@ def _planned_steps(run: Path) -> int | None:
     return steps if isinstance(steps, int) else None
 
 
-def _state(run: Path, events: Lines) -> State:
+def state_of(run: Path, events: Sequence[dict[str, Any]]) -> State:
+    """What a run's events say of it, and where they leave it open, its process."""
     turns = [event for event in events if event["kind"] in ("started", "resumed", "finished", "failed")]
     if turns and turns[-1]["kind"] in ("finished", "failed"):
         return turns[-1]["kind"]

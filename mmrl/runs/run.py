@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +74,18 @@ class Run:
         memory.update(state.get("memory", {}))
         return dict(state["metrics"])
 
-    def record(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> None:
+    def record(
+        self,
+        step: int,
+        rollouts: Rollouts,
+        metrics: Mapping[str, float],
+        *,
+        pieces: Sequence[Sequence[str]] | None = None,
+    ) -> None:
         """Every rank keeps the completions it holds; then rank 0 says that the step is there."""
-        self.writer.record_rollouts(step, rollouts.select(rollouts.held.nonzero().flatten().tolist()))
+        held = rollouts.held.nonzero().flatten().tolist()
+        here = None if pieces is None else [pieces[row] for row in held]
+        self.writer.record_rollouts(step, rollouts.select(held), pieces=here)
         distributed.wait()
         if self.writer.rank > 0:
             return

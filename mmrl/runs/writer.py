@@ -23,6 +23,7 @@ from mmrl.records import Media, Rollouts
 from mmrl.runs import layout
 from mmrl.runs.files import append_line, atomic_write, remove_leftovers, write_bytes
 from mmrl.runs.reader import read_events, read_metrics
+from mmrl.runs.table import to_table
 
 
 class RunWriter:
@@ -68,16 +69,25 @@ class RunWriter:
             writer.event("resumed", step=first_step, **_process())
         return writer
 
-    def record(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> None:
-        """Keep completions of a step and its metrics."""
-        self.record_rollouts(step, rollouts)
+    def record(
+        self,
+        step: int,
+        rollouts: Rollouts,
+        metrics: Mapping[str, float],
+        *,
+        pieces: Sequence[Sequence[str]] | None = None,
+    ) -> None:
+        """Keep completions of a step and its metrics. `pieces`: `Policy.pieces`."""
+        self.record_rollouts(step, rollouts, pieces=pieces)
         self.record_metrics(step, metrics)
 
-    def record_rollouts(self, step: int, rollouts: Rollouts) -> None:
+    def record_rollouts(self, step: int, rollouts: Rollouts, *, pieces: Sequence[Sequence[str]] | None = None) -> None:
         """Keep this rank's completions of a step, if it has any."""
         if not len(rollouts):
             return
-        table = layout.to_table(rollouts, step=step, rank=self.rank, media_file=self._keep, made_file=self._keep_made)
+        table = to_table(
+            rollouts, step=step, rank=self.rank, media_file=self._keep, made_file=self._keep_made, pieces=pieces
+        )
         file = self.folder / layout.ROLLOUTS / f"{layout.step_name(step)}.{self.rank}.parquet"
         with atomic_write(file) as path:
             pq.write_table(table, path, compression="zstd")

@@ -1,4 +1,4 @@
-"""The completions of a run directory as the `Rollouts` a reward may read. What is stored: `mmrl/runs/layout.py`.
+"""The completions of a run directory as the `Rollouts` a reward may read. What is stored: `mmrl/runs/table.py`.
 
 Everything a text reward sees is stored with a rollout, so its samples are rebuilt from there; the run's data file is
 asked only for what has been added to it since (a key of the target) and for media the run could not keep.

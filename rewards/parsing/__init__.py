@@ -9,7 +9,7 @@ from rewards.parsing.choices import option_letter
 from rewards.parsing.coordinates import Values, centre, is_point, last_box, last_point, shapes, to_pixels
 from rewards.parsing.quantities import numbers
 from rewards.parsing.tags import answer_or_text, last_answer, think_answer
-from rewards.parsing.words import normalised
+from rewards.parsing.words import normalised, sentences
 
 __all__ = [
     "Values",
@@ -22,6 +22,7 @@ __all__ = [
     "normalised",
     "numbers",
     "option_letter",
+    "sentences",
     "shapes",
     "think_answer",
     "to_pixels",

@@ -7,6 +7,7 @@ import re
 _COMMA_IN_NUMBER = re.compile(r"(?<=[0-9]),(?=[0-9])")
 _DROPPED = re.compile(r"['\u2019`]|\.(?![0-9])")
 _BLANKED = re.compile(r"""[;/\[\]"{}()=+\\_<>@,?!]|(?<=\w)-|-(?![0-9])""")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _ARTICLES = {"a", "an", "the"}
 _NUMBER_WORDS = {
     "none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6",
@@ -41,3 +42,8 @@ def items(text: str) -> list[str]:
     separator = r"[;\n]" if re.search(r"[;\n]", text) else r",\s" if re.search(r",\s", text) else ","
     found = [item.strip(" \t\r[](){}\"'`*,").removeprefix("- ") for item in re.split(separator, text)]
     return [item.removeprefix("and ") for item in found if item]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text in order: they end in `.`, `!` or `?` before a blank, or with their line."""
+    return [sentence for sentence in _SENTENCE_END.split(text.strip()) if sentence.strip()]

@@ -14,9 +14,9 @@ from data_pipelines.check import check
 from data_pipelines.convert import convert
 from data_pipelines.makers import READERS
 from data_pipelines.reading import Problem, csv_rows, inside, lines
-from data_pipelines.rows import RowError, name_of, parse
+from data_pipelines.rows import RowError, name_of, own_name, parse, row_of, sample_of
 from data_pipelines.sources import Rows
-from data_pipelines.video.parts import Bad, media_file
+from data_pipelines.video.parts import media_file
 from mmrl.pictures import encode
 from mmrl.plugins import ConfigError, build
 
@@ -61,6 +61,7 @@ def problems(folder: Path, *rows: dict[str, Any] | bytes) -> list[tuple[str, str
         ({"video_start": 100}, {}, ["part settings"]),
         ({"fps": -3}, {}, ["part settings"]),
         ({"fps": "two"}, {}, ["part settings"]),
+        ({"fps": 10**400}, {}, ["part settings"]),
         ({"nframes": 500}, {}, ["part settings"]),
         ({"fps": 2, "nframes": 4}, {}, ["part settings"]),
         ({"max_frame": 2}, {}, ["schema"]),
@@ -97,6 +98,7 @@ def test_stored_frames_last_as_long_as_their_rate_says(folder, part, span, kinds
             {"answer": ""},
             {"answer": None},
             {"answer": []},
+            {"answers": [10**400]},
         ),
         *({"choices": []}, {"choices": "A"}, {"choices": ["AB"]}, {"answers": []}, {"action": 3}, {"caption": " "}),
         *({"position": [3, 0.5]}, {"captions": "x"}, {"span": [0, 1]}, {"box": [10, 10, 20, 20], "point": [90, 90]}),
@@ -136,6 +138,17 @@ def test_zero_is_an_id_and_nothing_or_true_is_none(folder, identity, kinds):
     assert name_of(row(id=0)) == "0"
 
 
+@pytest.mark.parametrize("media", [(), ("a.png",), ("a.png", "v.mp4")])
+@pytest.mark.parametrize("identity", ["a", 7, "b@0123abcd", None])
+def test_a_sample_written_as_a_row_is_read_as_the_same_sample(folder, media, identity):
+    stored = row(*media, id=identity)
+    sample = sample_of(stored, name_of(stored), folder=folder, where="x, row 3")
+    written = row_of(sample)
+    assert written["id"] == own_name(sample) == name_of(stored)
+    where = written.pop("where")
+    assert sample_of(written, name_of(written), folder=Path("/"), where=where) == sample
+
+
 def test_numbers_beyond_a_float_are_no_json():
     with pytest.raises(RowError, match="1e400"):
         parse('{"target": {"box": [0, 0, 5, 1e400]}}')
@@ -148,7 +161,7 @@ def test_no_link_and_no_conversion_leads_out_of_a_folder(folder, tmp_path):
     os.symlink(tmp_path, inner / "LINK")
     with pytest.raises(ValueError, match=r"a link leads to .*outside\.png"):
         inside(inner, "LINK/outside.png")
-    with pytest.raises(Bad, match="a link leads to"):
+    with pytest.raises(RowError, match="a link leads to"):
         media_file(inner, "LINK/outside", extensions=("png",))
     os.symlink(inner, tmp_path / "also")
     assert inside(tmp_path / "also", "b.png") == str(tmp_path / "also/b.png")  # the folder itself may be a link

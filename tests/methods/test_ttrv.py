@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from rich.console import Console
 from safetensors.torch import load_file
+from small_runs import write_recipe
 
 from mmrl.advantages import group_relative
 from mmrl.launch import run_training
@@ -129,22 +129,16 @@ def place(tmp_path_factory: pytest.TempPathFactory, studio) -> Path:
 
 
 def train(place: Path, name: str, rows: str, *, labels: str = "withheld", **changes: Any) -> Path:
-    config = {
-        "name": name,
-        "runs": str(place / "runs"),
+    settings = {
         "steps": 2,
         "prompts_per_step": 2,
         "group_size": 3,
-        "model": {"path": str(place / "model"), "vision": "trained"},
         "data": {"train": str(place / f"{rows}.jsonl"), "labels": labels},
         "rollout": {"name": "votes", "votes": 6},
         "sampling": {"max_new_tokens": 4},
         "rewards": [f"{place}/plugins.py:first_letters"],
-        "optimizer": {"learning_rate": 1e-3},
-        **changes,
     }
-    (place / f"{name}.yaml").write_text(yaml.safe_dump(config))
-    return run_training(str(place / f"{name}.yaml"), [], resume=False, console=QUIET)
+    return run_training(write_recipe(place, name, **settings | changes), [], resume=False, console=QUIET)
 
 
 def test_labels_change_nothing_but_what_is_logged(place):

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from rich.console import Console
 from safetensors.torch import load_file
+from small_runs import write_recipe
 
 from data_pipelines.gui.build import make_gui
 from mmrl.diversity import distinct, self_bleu
@@ -138,8 +138,8 @@ def test_settings_without_a_meaning_are_refused(wrong):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """Four steps of two prompts out of eight, with a survey before the first and the third; and its config."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four steps of two prompts out of eight, with a survey before the first and the third."""
     place = tmp_path_factory.mktemp("variance")
     save_untrained(place / "model")
     make_gui(place / "gui", count=8, test_count=1)
@@ -147,42 +147,38 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
         "from rewards import reward\n\n@reward(range=(0, 1))\n"
         "def digits_in(completion, sample):\n    return min(1.0, sum(c.isdigit() for c in completion) / 4)\n"
     )
-    config = {
-        "name": "run",
-        "runs": str(place / "whole"),
-        "steps": 4,
-        "prompts_per_step": 2,
-        "group_size": 4,
-        "model": {"path": str(place / "model"), "vision": "trained"},
-        "data": {"train": str(place / "gui/train.jsonl")},
-        "sampler": {"name": "variance_aware", "refresh": 2, "completions": 3, "momentum": 0.3},
-        "sampling": {"max_new_tokens": 4},
-        "rewards": [f"{place}/plugins.py:digits_in"],
-        "optimizer": {"learning_rate": 1e-3},
-        "checkpoint": {"every": 2, "keep": 2},
-    }
-    (place / "run.yaml").write_text(yaml.safe_dump(config))
-    return run_training(str(place / "run.yaml"), [], resume=False, console=Console(quiet=True)), config
+    recipe = write_recipe(
+        place,
+        "run",
+        runs=str(place / "whole"),
+        steps=4,
+        prompts_per_step=2,
+        group_size=4,
+        data={"train": str(place / "gui/train.jsonl")},
+        sampler={"name": "variance_aware", "refresh": 2, "completions": 3, "momentum": 0.3},
+        sampling={"max_new_tokens": 4},
+        rewards=[f"{place}/plugins.py:digits_in"],
+        checkpoint={"every": 2, "keep": 2},
+    )
+    return run_training(recipe, [], resume=False, console=Console(quiet=True))
 
 
 def test_a_survey_scores_every_prompt_and_is_not_learned_from(trained, tmp_path):
-    run, _ = trained
-    assert len(read_state(list_checkpoints(run)[0])["sampler"]["scores"]) == 8
-    assert all(line["ratio_gap"] < 1e-4 and line["tokens"] <= 2 * 4 * 4 for line in read_metrics(run))
-    config = str(run.parents[1] / "run.yaml")
+    assert len(read_state(list_checkpoints(trained)[0])["sampler"]["scores"]) == 8
+    assert all(line["ratio_gap"] < 1e-4 and line["tokens"] <= 2 * 4 * 4 for line in read_metrics(trained))
+    config = str(trained.parents[1] / "run.yaml")
     changes = [f"runs={tmp_path}", "sampler.refresh=0", "steps=1"]
     without = run_training(config, changes, resume=False, console=Console(quiet=True))
     assert len(read_state(list_checkpoints(without)[0])["sampler"]["scores"]) == 2
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(trained, tmp_path):
-    run, _ = trained
-    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(trained, tmp_path / "run")
     last = latest_checkpoint(tmp_path / "run")
     shutil.rmtree(last)
-    config = str(run.parents[1] / "run.yaml")
+    config = str(trained.parents[1] / "run.yaml")
     again = run_training(config, [f"runs={tmp_path}"], resume=True, console=Console(quiet=True))
     name = f"checkpoints/{last.name}"
-    assert read_state(again / name)["sampler"] == read_state(run / name)["sampler"]
-    saved, expected = (load_file(folder / name / "model/model.safetensors") for folder in (again, run))
+    assert read_state(again / name)["sampler"] == read_state(trained / name)["sampler"]
+    saved, expected = (load_file(folder / name / "model/model.safetensors") for folder in (again, trained))
     assert all(torch.equal(saved[key], expected[key]) for key in expected)

@@ -14,7 +14,7 @@ from rewards import parsing
 IMAGE = Media("image", "a.png", "0", (1920, 1080), (960, 540))
 READERS = [
     parsing.numbers, parsing.shapes, parsing.last_point, parsing.last_box, parsing.is_point, parsing.last_answer,
-    parsing.answer_or_text, parsing.think_answer, parsing.option_letter, parsing.normalised,
+    parsing.answer_or_text, parsing.think_answer, parsing.option_letter, parsing.normalised, parsing.sentences,
 ]  # fmt: skip
 
 
@@ -179,6 +179,19 @@ HUGE = [
     *(piece * (100_000 // len(piece)) for piece in PIECES),
     *(start + fill * 100_000 + end for start in STARTS for fill in " 9\n" for end in ("", "x")),
 ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("One. Two!  Three?\nand four", ["One.", "Two!", "Three?", "and four"]),
+        ("3.5 km, e.g. here", ["3.5 km, e.g.", "here"]),
+        ("\n a line\n \nanother.\n", ["a line", "another."]),
+        (" \n", []),
+    ],
+)
+def test_sentences_end_with_a_stop_or_with_their_line(text, expected):
+    assert parsing.sentences(text) == expected
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)

@@ -96,8 +96,8 @@ def test_files_say_their_schema_and_a_newer_one_is_refused(run: RunWriter, make_
     run.record(0, make_rollouts(), {})
     [(_, _, path)] = layout.rollout_files(run.folder)
     table = pq.read_table(path, partitioning=None)
-    assert table.schema.metadata[b"mmrl.schema"] == b"2"
-    pq.write_table(table.replace_schema_metadata({b"mmrl.schema": b"3"}), path)
+    assert table.schema.metadata[b"mmrl.schema"] == b"3"
+    pq.write_table(table.replace_schema_metadata({b"mmrl.schema": b"4"}), path)
     with pytest.raises(ConfigError, match="newer mmrl"):
         read_rollouts(run.folder, 0)
 

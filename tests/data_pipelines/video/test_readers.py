@@ -107,7 +107,10 @@ def test_a_truncated_file_costs_the_rows_that_are_cut(tmp_path, name, share):
 
 
 @pytest.mark.parametrize("name", [name for name, (_, path, _) in READ.items() if "json" in path])
-@pytest.mark.parametrize("value", [None, 7, [], {}, "  ", True, [["x"]], -3.5, 1e400, "../../../etc/passwd"])
+@pytest.mark.parametrize(
+    "value",
+    [None, 7, [], {}, "  ", True, [["x"]], -3.5, 1e400, pytest.param(10**400, id="long"), "../../../etc/passwd"],
+)
 def test_no_value_of_a_wrong_type_crashes_a_reader(tmp_path, name, value):
     """Every field of every item is replaced, one at a time; the reader goes on, and no gold becomes nonsense."""
     reader, path, more = READ[name]

@@ -1,0 +1,30 @@
+// Light and dark, and the colours of the style sheet for what is drawn by script.
+
+/** Whether the page is dark now. */
+export function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+/** The other theme, remembered. Returns whether it is the dark one. */
+export function setTheme() {
+  const theme = isDark() ? "light" : "dark";
+  document.documentElement.dataset.theme = theme;
+  try {
+    localStorage.setItem("mmrl.theme", theme);
+  } catch {
+    // Forbidden: it holds until the page is loaded again.
+  }
+  document.dispatchEvent(new Event("theme"));
+  return theme === "dark";
+}
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("theme")));
+
+/**
+ * A colour of the style sheet.
+ * @param {string} name A custom property, such as `--ink`.
+ */
+export function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
