@@ -17,7 +17,7 @@ from mmrl.plugins import ConfigError
 from mmrl.replication.commands import Command, Runner, output_of, together
 from mmrl.replication.experiment import Expectation, find_experiments, read_experiment
 from mmrl.replication.measures import of_evaluation
-from mmrl.replication.page import anchor, escaped, page_text, shown
+from mmrl.replication.page import anchor, escaped, outcome, page_text
 from mmrl.replication.progress import Progress, last_line
 from mmrl.replication.reproduce import reproduce
 from mmrl.replication.running import check_plans, make_plan
@@ -364,7 +364,9 @@ def test_the_page_says_what_the_numbers_do() -> None:
     assert "0.150 (-0.485 to 0.785); 1 of 2 never" in page and "1.5 minutes of one core, 1.0 of them" in page
     reverse = made_up()
     reverse["expect"][0] |= {"arm": "GRPO", "over": "`odd` | <i>"}
-    assert not shown(reverse) and "**Not shown.**" in page_text([reverse], "reproduce")
+    both = made_up(expect=[*made_up()["expect"], *reverse["expect"]])
+    assert outcome(both) == "1 of 2 shown" and "**1 of 2 shown.**" in page_text([both], "reproduce")
+    assert outcome(reverse) == "not shown" and "**Not shown.**" in page_text([reverse], "reproduce")
 
 
 def test_text_on_the_page_is_no_markup() -> None:
