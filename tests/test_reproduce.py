@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,11 @@ import pytest
 import yaml
 from rich.console import Console
 
+from mmrl.config import load_config
+from mmrl.launch import check_gold
 from mmrl.plugins import ConfigError
+from mmrl.policies import policy_class
+from mmrl.recipe import make_recipe
 from mmrl.replication.commands import Command, Runner, output_of, together
 from mmrl.replication.experiment import Expectation, find_experiments, read_experiment
 from mmrl.replication.measures import of_evaluation
@@ -339,6 +344,16 @@ def test_the_experiments_of_the_repository_are_valid(monkeypatch: pytest.MonkeyP
     plans = [make_plan(name, read_experiment(file), Path("out")) for name, file in find_experiments([]).items()]
     check_plans(plans)
     assert plans
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs/reproduce").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_arm_is_a_recipe_that_may_train(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for arm in read_experiment(file).arms:
+        if arm.train is not None:
+            recipe, *more = shlex.split(arm.train)
+            config = load_config(recipe, [*more, "model.path=tiny"])
+            check_gold(make_recipe(config, policy_class("tiny"), where=recipe), [], where=recipe)
 
 
 # -- the page -----------------------------------------------------------------------------------------------------

@@ -80,7 +80,11 @@ def verdicts(results: Mapping[str, Any]) -> list[tuple[Expectation, Verdict]]:
         expected = Expectation(**entry)
         values, bounds = results["values"][expected.measure], results["bounds"].get(expected.measure, {})
         prompts = (bounds.get(expected.arm), bounds.get(expected.over))
-        found.append((expected, judge(expected, values[expected.arm], values[expected.over], prompts=prompts)))
+        verdict = judge(expected, values[expected.arm], values[expected.over], prompts=prompts)
+        never = results["not_reached"].get(expected.measure, {}).get(expected.arm)
+        if never and expected.by is not None and expected.amount[0] < 0:
+            verdict = verdict._replace(holds=False)  # how late it would have been is not known
+        found.append((expected, verdict))
     return found
 
 
