@@ -34,7 +34,8 @@ SHOWN = 20
 """Files with problems that are spelled out."""
 
 
-PARTS = (layout.CONFIG, layout.METRICS, layout.EVENTS, layout.ROLLOUTS, layout.MEDIA, "annotations.jsonl")
+PARTS = (layout.CONFIG, layout.METRICS, layout.EVENTS, layout.ROLLOUTS, "annotations.jsonl")
+"""Of a run, which must not be links; media are looked at one by one."""
 
 
 class RunFolder:
