@@ -86,7 +86,7 @@ def downscale_off_policy(advantage: Tensor, rollouts: Rollouts, context: Context
 
 
 def anchor_off_policy(
-    advantage: Tensor, rollouts: Rollouts, context: Context, *, factor: float = 1.2, eps: float = 1e-4
+    advantage: Tensor, rollouts: Rollouts, context: Context, *, factor: float = 1.2, eps: float = 1e-6
 ) -> Tensor:
     """The comparison among the policy's own rows alone; rows from elsewhere get `factor` times the group's best.
 
