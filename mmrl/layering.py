@@ -8,8 +8,9 @@ base (`mmrl train RECIPE a.yaml b.yaml`, or the second and further parents of `e
     advantages           a chain with one comparison in it (`COMPARISONS`), which must be the same one; what each file
                          has before and after its comparison is put together, in the order of the files
 
-Anything else is refused, with both files and the key. Settings of a stage that both name, and all other keys, are the
-later file's. What is decided above the files (`key=value`, or the file that extends them) is no matter for them.
+Anything else is refused, with both files and the key, and so is a setting that is a schedule in only one of them, or
+another `std` than the group's own. Other settings of a stage that both name, and all other keys, are the later file's.
+What is decided above the files (`key=value`, or the file that extends them) is no matter for them.
 """
 
 from __future__ import annotations
@@ -97,6 +98,8 @@ def combine(key: str, below: Any, above: Any) -> Any:
     if not (isinstance(below, list) and isinstance(above, list)) or not all(map(is_stage, [*below, *above])):
         return above  # no list of stages: refused where the whole config is checked
     if names_of(below) == names_of(above):
+        for lower, upper in zip(below, above, strict=True):
+            agree(key, lower, upper)
         return [{**lower, **upper} for lower, upper in zip(below, above, strict=True)]
     compared = [[stage["name"] for stage in chain if stage["name"] in COMPARISONS] for chain in (below, above)]
     if key == "advantages" and len(compared[0]) == 1 and compared[0] == compared[1]:
@@ -106,9 +109,21 @@ def combine(key: str, below: Any, above: Any) -> Any:
     raise Contradiction(f"{key} is {lists[0]} in the one and {lists[1]} in the other; {why}.")
 
 
+def agree(key: str, below: dict[str, Any], above: dict[str, Any]) -> None:
+    """Most settings are numbers, of which the later file's count. Contradiction where one is what a method is about: a
+    schedule where the other has a number, or a comparison with another spread than the group's own."""
+    for name in (below.keys() & above.keys()) - {"name"}:
+        one, other = below[name], above[name]
+        scheduled = isinstance(one, dict) != isinstance(other, dict)
+        if scheduled or (name == "std" and one != other and {"none", "batch"} & {one, other}):
+            stage = f"{below['name']}.{name}"
+            raise Contradiction(f"{key} is not one thing: {stage} is {other} in the one and {one} in the other.")
+
+
 def joined(below: list[Any], above: list[Any], comparison: str) -> list[Any]:
     """Both chains around their comparison; a link of both stands once, with the settings of both."""
     places = [names_of(chain).index(comparison) for chain in (below, above)]
+    agree("advantages", below[places[0]], above[places[1]])
     settings: dict[str, dict[str, Any]] = {}
     for stage in [*below, *above]:
         settings[stage["name"]] = settings.get(stage["name"], {}) | stage

@@ -13,5 +13,5 @@ recipe=configs/papers/arpo_android_control.yaml data=data/android_control
 make $data/train.jsonl convert android-control "$steps" "media=$screenshots"
 # Steps that are always right are left out as well: they teach nothing, and the paper keeps them.
 stand_in $data/arpo.jsonl $data/train.jsonl
-make $data/arpo.jsonl select $data/train.jsonl --config $recipe --completions 8 --metric done data.train=$data/train.jsonl
+make $data/arpo.jsonl select $data/train.jsonl --config $recipe --completions 8 --metric done "${overrides[@]}" data.train=$data/train.jsonl
 train $recipe

@@ -106,6 +106,8 @@ def test_every_pair_combines_or_is_refused_with_both_files_and_the_key(first):
 @pytest.mark.parametrize(
     ("first", "second", "key", "said"),
     [
+        ("othink_mr1", "ton", "loss.terms", r"kl\.coef is 0\.04 in the one and \{'schedule'"),
+        ("dr_grpo", "arpo", "advantages", r"group_relative\.std is unbiased in the one and none in the other"),
         ("tempsamp", "dapo", "rollout", "dynamic in the one and ground_truth in the other"),
         ("craft_gui", "variance_sampling", "sampler", "variance_aware in the one and curriculum"),
         ("ttrv", "gui_rcpo", "rewards", r"\[region_consistency\] in the one and \[vote_frequency\]"),

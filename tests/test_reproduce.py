@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,15 @@ import pytest
 import yaml
 from rich.console import Console
 
+from mmrl.config import load_config
+from mmrl.launch import check_gold
 from mmrl.plugins import ConfigError
+from mmrl.policies import policy_class
+from mmrl.recipe import make_recipe
 from mmrl.replication.commands import Command, Runner, output_of, together
 from mmrl.replication.experiment import Expectation, find_experiments, read_experiment
 from mmrl.replication.measures import of_evaluation
-from mmrl.replication.page import anchor, escaped, page_text, shown
+from mmrl.replication.page import anchor, escaped, outcome, page_text
 from mmrl.replication.progress import Progress, last_line
 from mmrl.replication.reproduce import reproduce
 from mmrl.replication.running import check_plans, make_plan
@@ -341,6 +346,16 @@ def test_the_experiments_of_the_repository_are_valid(monkeypatch: pytest.MonkeyP
     assert plans
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "configs/reproduce").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_arm_is_a_recipe_that_may_train(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for arm in read_experiment(file).arms:
+        if arm.train is not None:
+            recipe, *more = shlex.split(arm.train)
+            config = load_config(recipe, [*more, "model.path=tiny"])
+            check_gold(make_recipe(config, policy_class("tiny"), where=recipe), [], where=recipe)
+
+
 # -- the page -----------------------------------------------------------------------------------------------------
 
 
@@ -364,7 +379,9 @@ def test_the_page_says_what_the_numbers_do() -> None:
     assert "0.150 (-0.485 to 0.785); 1 of 2 never" in page and "1.5 minutes of one core, 1.0 of them" in page
     reverse = made_up()
     reverse["expect"][0] |= {"arm": "GRPO", "over": "`odd` | <i>"}
-    assert not shown(reverse) and "**Not shown.**" in page_text([reverse], "reproduce")
+    both = made_up(expect=[*made_up()["expect"], *reverse["expect"]])
+    assert outcome(both) == "1 of 2 shown" and "**1 of 2 shown.**" in page_text([both], "reproduce")
+    assert outcome(reverse) == "not shown" and "**Not shown.**" in page_text([reverse], "reproduce")
 
 
 def test_text_on_the_page_is_no_markup() -> None:

@@ -41,7 +41,8 @@ Numbers are means over seeds with 95 % intervals by Student's t, in brackets. Al
 the same prompts, so the intervals are of the training, not of the prompts; a model as it is has no seeds, so its
 interval, and that of the difference of two such, is over prompts (bootstrap). A claim is **shown** if every
 difference, taken between runs of the same seed, is as large as asked and its interval excludes 0 (or, where no loss is
-claimed, ends above the loss allowed); otherwise it is **not shown**. The command computes this from the numbers.
+claimed, ends above the loss allowed), **not shown** if none is, and in part otherwise. The command
+computes this from the numbers.
 """
 
 
@@ -79,18 +80,24 @@ def verdicts(results: Mapping[str, Any]) -> list[tuple[Expectation, Verdict]]:
         expected = Expectation(**entry)
         values, bounds = results["values"][expected.measure], results["bounds"].get(expected.measure, {})
         prompts = (bounds.get(expected.arm), bounds.get(expected.over))
-        found.append((expected, judge(expected, values[expected.arm], values[expected.over], prompts=prompts)))
+        verdict = judge(expected, values[expected.arm], values[expected.over], prompts=prompts)
+        never = results["not_reached"].get(expected.measure, {}).get(expected.arm)
+        if never and expected.by is not None and expected.amount[0] < 0:
+            verdict = verdict._replace(holds=False)  # how late it would have been is not known
+        found.append((expected, verdict))
     return found
 
 
-def shown(results: Mapping[str, Any]) -> bool:
-    return all(verdict.holds for _, verdict in verdicts(results))
+def outcome(results: Mapping[str, Any]) -> str:
+    """Of a claim: shown, not shown, or how much of it."""
+    held = [verdict.holds for _, verdict in verdicts(results)]
+    return said(all(held)) if len(set(held)) == 1 else f"{sum(held)} of {len(held)} shown"
 
 
 def page_text(every: Iterable[Mapping[str, Any]], pictures: str) -> str:
     every = list(every)
     rows = [
-        f"| [{escaped(r['title'])}](#{anchor(heading(r))}) | {escaped(r['claim'])} | **{said(shown(r))}** | "
+        f"| [{escaped(r['title'])}](#{anchor(heading(r))}) | {escaped(r['claim'])} | **{outcome(r)}** | "
         f"{sum(r['seconds'].values()) / 60:.0f} |"
         for r in every
     ]
@@ -107,7 +114,7 @@ def section(results: Mapping[str, Any], pictures: str) -> str:
     lines = [
         f"## {heading(results)}",
         "",
-        f"{escaped(results['claim'])} **{said(shown(results)).capitalize()}.** "
+        f"{escaped(results['claim'])} **{outcome(results).capitalize()}.** "
         f"([The method](methods/{results['method']}.md), `configs/reproduce/{name}.yaml`)",
         "",
         *_expected(results),

@@ -61,7 +61,7 @@ def judge(
         arm, over = ([*values] * seeds if len(values) == 1 else values for values in (arm, over))
         difference = interval([a - b for a, b in zip(arm, over, strict=True)])
     base = interval(over).mean
-    relative = difference.mean / base if base else math.nan
+    relative = difference.mean / abs(base) if base else math.nan
     if expected.within is not None:
         return Verdict(difference, relative, difference.low >= -expected.within)
     amount, is_relative = expected.amount

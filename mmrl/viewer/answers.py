@@ -5,9 +5,9 @@ Pixels are those of the stored image, times are seconds. None stands for what wa
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 State = Literal["running", "finished", "failed", "stopped"]
 Number = float | None
@@ -246,10 +246,13 @@ class History(BaseModel):
     points: list[HistoryPoint]
 
 
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+
+
 class Annotation(BaseModel):
-    step: int
-    rank: int
-    row: int
+    step: Count
+    rank: Count
+    row: Count
     star: bool = False
     note: str = ""
 

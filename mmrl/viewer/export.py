@@ -92,7 +92,10 @@ def _keys(subject: Subject, wanted: ExportRequest, marks: Marks) -> list[Key]:
         keys = [(one.step, one.rank, one.row) for one in wanted.selection]
     else:
         stars = [key for key, mark in marks.items() if mark.star]
-        keys = chosen(subject.index(wait=60), from_query(wanted.filters or ""), stars, most + 1)
+        index = subject.index(wait=60)
+        if index.progress.done < index.progress.total:
+            raise ConfigError("The run is still being read, and so not all rows are known: save again in a while.")
+        keys = chosen(index, from_query(wanted.filters or ""), stars, most + 1)
     if not keys:
         raise ConfigError("Nothing is chosen: no row is as the filters say.")
     if len(keys) > most:

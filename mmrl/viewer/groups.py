@@ -159,5 +159,5 @@ def reading(read: Callable[[], Any], step: int, rank: int) -> Any:
         raise Gone(
             f"There are no rollouts of step {step} by rank {rank}; they were recorded and deleted, or never."
         ) from None
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise Gone(f"The rollouts of step {step}, rank {rank} cannot be read: {first_line(error)}") from None

@@ -61,6 +61,8 @@ class RunReader:
 
     def _bring_up_to_date(self, index: Index) -> None:
         con = index.cursor()
+        if self._listed is None:  # opened just now: what could not be read then may be today
+            con.execute("DELETE FROM files WHERE problem IS NOT NULL")
         there = {file.path.name: file for file in files(self.folder)}
         known = {row[0]: row[1:] for row in con.execute("SELECT name, size, changed, step, rank FROM files").fetchall()}
         gone = [
@@ -124,7 +126,7 @@ def _read(con: duckdb.DuckDBPyConnection, some: Sequence[File]) -> None:
         for file in some:
             _note(con, file, newer.get(file.path.name))
         con.execute("COMMIT")
-    except (duckdb.Error, OSError, ValueError) as error:
+    except Exception as error:  # a foreign file can be wrong in any way
         con.execute("ROLLBACK")
         if len(some) == 1:
             _note(con, some[0], f"{some[0].path.name} cannot be read and is left out: {first_line(error)}")
@@ -209,6 +211,8 @@ def insert_prompts(con: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Any, ...
 def _media(media: Sequence[dict[str, Any]], made: str | None) -> tuple[str, str | None, str | None]:
     """Modality, and the kind and file of the first picture that was asked about."""
     kinds = [str(item["kind"]) for item in media]
+    if odd := sorted(set(kinds) - {"image", "video"}):
+        raise ValueError(f"it has media of kind {odd[0]!r}")
     first = next(((item["kind"], item["file"]) for item in media if item["file"]), (None, None))
     return modality(kinds, made=None if made is None else made_kind(made)), *first
 

@@ -22,6 +22,8 @@ FRAMES_BYTES = 64 << 20
 
 def view(run: Subject, item: dict[str, Any], place: tuple[int, int, int], index: int) -> MediaView:
     """One image or video of a prompt, as stored in the rollouts."""
+    if item["kind"] not in ("image", "video"):
+        raise Gone(f"The prompt has media of kind {item['kind']!r}; the viewer knows images and videos.")
     file, times = item["file"], list(item["times"] or [])
     path = run.media_path(Path(file).name) if file else None
     step, rank, group = place

@@ -24,6 +24,8 @@ def page_file(path: str, request: Request) -> Response:
     """The file of the page at `path`; index.html where the path is none, for the page reads its state from it."""
     if path == CHARTS:
         return file_response(charts(), TYPES[".js"], request)
+    if "\0" in path:
+        raise HTTPException(404, "the page has no such file")
     file = (FOLDER / path).resolve()
     kind = TYPES.get(file.suffix)
     if kind and file.is_relative_to(FOLDER.resolve()) and file.is_file():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from mmrl.viewer.answers import Columns, Live, Metrics, Place, RunDetail, RunSum
 from mmrl.viewer.files import own_file
 from mmrl.viewer.groups import group_rows, neighbours, row_tokens
 from mmrl.viewer.ingest import RunReader
+from mmrl.viewer.ingest import files as rollouts
 from mmrl.viewer.lines import Follower
 from mmrl.viewer.queries import columns, indexing
 from mmrl.viewer.store import Index, Store
@@ -29,6 +32,10 @@ USUAL = {"shuffled", "on_policy", "group_relative", "clipped", "kl"}
 """Stages of plain GRPO; what a recipe has beside them is its method."""
 SHOWN = 20
 """Files with problems that are spelled out."""
+
+
+PARTS = (layout.CONFIG, layout.METRICS, layout.EVENTS, layout.ROLLOUTS, "annotations.jsonl")
+"""Of a run, which must not be links; media are looked at one by one."""
 
 
 class RunFolder:
@@ -74,7 +81,7 @@ class RunFolder:
         return row_tokens(self.path, step, rank, row)
 
     def check(self) -> None:
-        if not (self.path / layout.CONFIG).is_file():
+        if not is_run(self.path):
             raise Gone(f"The run {self.name} is no longer there: {layout.CONFIG} is gone from its folder.")
 
     def summary(self) -> RunSummary:
@@ -162,6 +169,7 @@ class RunFolder:
 
     def config(self) -> tuple[str, dict[str, Any], str]:
         """Its text, its value, and what is wrong with it."""
+        self.check()
         path = self.path / layout.CONFIG
         try:
             changed = path.stat().st_mtime
@@ -174,17 +182,17 @@ class RunFolder:
 
     def _token_signals(self, index: Index) -> list[str]:
         """Names of the values per token in the newest file; that of a schema before they were kept has none."""
-        files = layout.rollout_files(self.path)
-        if files and self._signals[0] != str(files[-1][2]):
+        newest = max(rollouts(self.path), key=lambda file: (file.step, file.rank), default=None)
+        if newest is not None and self._signals[0] != str(newest.path):
             con = index.cursor()
             try:
                 found = con.execute(
                     "SELECT DISTINCT unnest(map_keys(token_values)) AS name FROM read_parquet(?) ORDER BY name",
-                    [str(files[-1][2])],
+                    [str(newest.path)],
                 ).fetchall()
-                self._signals = (str(files[-1][2]), [name for (name,) in found])
+                self._signals = (str(newest.path), [name for (name,) in found])
             except duckdb.Error:
-                self._signals = (str(files[-1][2]), [])
+                self._signals = (str(newest.path), [])
         return self._signals[1]
 
 
@@ -200,10 +208,10 @@ class Runs:
     def all(self) -> list[RunFolder]:
         """The latest first."""
         root = self.root
-        if (root / layout.CONFIG).is_file():
+        if is_run(root):
             paths = [root]
         else:
-            paths = [path for path in root.iterdir() if (path / layout.CONFIG).is_file()] if root.is_dir() else []
+            paths = [path for path in root.iterdir() if is_run(path)] if root.is_dir() else []
         with self._lock:
             there = {path.name or path.resolve().name: path for path in paths}
             self._known = {
@@ -214,7 +222,7 @@ class Runs:
     def __getitem__(self, name: str) -> RunFolder:
         """By name, never by path. `Gone` if there is none."""
         run = self._known.get(name)
-        if run is None or not (run.path / layout.CONFIG).is_file():
+        if run is None or not is_run(run.path):
             run = next((run for run in self.all() if run.name == name), None)
         if run is None:
             raise Gone(f"There is no run named {name!r} in {self.root.name or self.root}. {nearest(name, self._known)}")
@@ -230,11 +238,17 @@ class Runs:
         return sorted(found, key=lambda summary: (summary.updated or 0.0, summary.id), reverse=True)
 
 
+def is_run(path: Path) -> bool:
+    """A folder with a config, of which no part is a link, which could lead anywhere. Of a folder that this user may not
+    enter, os.path says False where Path would raise."""
+    return os.path.isfile(path / layout.CONFIG) and not any(os.path.islink(path / part) for part in PARTS)
+
+
 def _read_config(path: Path) -> tuple[str, dict[str, Any], str]:
     written = path.read_text(encoding="utf-8", errors="replace")
     try:
         value = yaml.load(written, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         return written, {}, f"{layout.CONFIG} cannot be read: {str(error).splitlines()[0]}"
     if not isinstance(value, dict):
         return written, {}, "" if value is None else f"{layout.CONFIG} holds no settings."
@@ -263,7 +277,7 @@ def text(config: Mapping[str, Any], *keys: str) -> str:
 
 def finite(value: Any) -> float | None:
     """A number of a JSON line; JSON as written by mmrl has no others than finite ones."""
-    usual = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+    usual = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     return float(value) if usual else None
 
 

@@ -37,6 +37,12 @@ HEADERS = {
 }
 
 
+def _cookie(headers: dict[str, str]) -> str:
+    """The token's name: browsers send cookies to all ports of a host, where other viewers may listen."""
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"{COOKIE}_{port if port.isdecimal() else 80}"
+
+
 class Guard:
     """Answers what may not be asked, and puts the headers on every answer."""
 
@@ -68,7 +74,7 @@ class Guard:
         if refusal is not None:
             await _answer(send_with_headers, *refusal)
         elif (address := self._with_token(scope)) is not None:
-            cookie = f"{COOKIE}={self.token}; Path=/; HttpOnly; SameSite=Strict"
+            cookie = f"{_cookie(headers)}={self.token}; Path=/; HttpOnly; SameSite=Strict"
             await _answer(send_with_headers, 303, "", {"location": address, "set-cookie": cookie})
         else:
             await self.app(scope, receive, send_with_headers)
@@ -103,7 +109,7 @@ class Guard:
 
     def _has_token(self, headers: dict[str, str]) -> bool:
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie(headers))
         except CookieError:
             return False
         given = "" if cookie is None else cookie.value

@@ -37,9 +37,11 @@ def serve(subject: Path, *, host: str, port: int, browser: bool, console: Consol
 
     app = application(library(subject, Store()), host=host, token=token)
     if browser:
+        import threading
         import webbrowser
 
-        webbrowser.open(address)
+        # A browser in the terminal would be waited for, and would wait for the server.
+        threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=SHUTDOWN
     )

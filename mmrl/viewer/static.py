@@ -63,13 +63,18 @@ def bundle(subject: Subject, rows: Sequence[dict[str, Any]], marks: Marks, *, fo
         )
         for file in sorted({file for row in rows for file in _files(row)}):
             if (path := subject.media_path(Path(file).name)) is not None:
-                archive.write(path, f"{folder}/{file}", zipfile.ZIP_STORED)
+                archive.write(path, f"{folder}/{_place(file)}", zipfile.ZIP_STORED)
     return content.getvalue()
 
 
 def _files(row: dict[str, Any]) -> list[str]:
     media = [item["file"] for item in row["media"] or [] if item["file"]]
     return [*media, row["made"]] if row["made"] else media
+
+
+def _place(file: str) -> str:
+    """Where the archive has a file: rollouts may come from anybody and name anything."""
+    return f"{layout.MEDIA}/{Path(file).name}"
 
 
 def _section(rows: list[dict[str, Any]], marks: Marks) -> str:
@@ -113,8 +118,8 @@ def _article(row: dict[str, Any], marks: Marks) -> str:
 
 
 def _picture(file: str) -> str:
-    """An element for a file of the run, whose name is a hash."""
-    source = escape(file, quote=True)
+    """An element for a file of the run."""
+    source = escape(_place(file), quote=True)
     if Path(file).suffix in layout.VIDEO_SUFFIXES:
         return f'<video controls src="{source}"></video>'
     return f'<img alt="what was made" src="{source}">'
@@ -132,7 +137,7 @@ def _medium(item: dict[str, Any], right: Shapes, said: Sequence[Shapes]) -> str:
     marks = "".join(_shapes(shapes, "said", radius) for shapes in said) + _shapes(right, "gold", radius)
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="the image, with gold and predictions">'
-        f'<image href="{escape(file, quote=True)}" width="{width}" height="{height}"/>{marks}</svg>'
+        f'<image href="{escape(_place(file), quote=True)}" width="{width}" height="{height}"/>{marks}</svg>'
     )
 
 

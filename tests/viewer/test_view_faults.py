@@ -29,6 +29,24 @@ def other(path):
     pq.write_table(pa.table({"step": [1], "what": ["is this"]}), path)
 
 
+def retyped(path):
+    """Messages as a list of structs, the usual form elsewhere."""
+    import pyarrow as pa
+
+    table = pq.read_table(path, partitioning=None)
+    messages = pa.array([[{"role": "user", "content": "hello"}]] * len(table))
+    pq.write_table(table.set_column(table.schema.get_field_index("messages"), "messages", messages), path)
+
+
+def of_sound(path):
+    import pyarrow as pa
+
+    table = pq.read_table(path, partitioning=None)
+    media = [[{**item, "kind": "audio"} for item in row] for row in table["media"].to_pylist()]
+    column = pa.array(media, table.schema.field("media").type)
+    pq.write_table(table.set_column(table.schema.get_field_index("media"), "media", column), path)
+
+
 @pytest.mark.parametrize(
     ("breaks", "said"),
     [
@@ -36,9 +54,11 @@ def other(path):
         (lambda path: path.write_bytes(b""), "cannot be read"),
         (lambda path: path.write_bytes(b"PAR1 no parquet PAR1"), "cannot be read"),
         (other, "cannot be read"),
+        (retyped, "cannot be read"),
+        (of_sound, "media of kind 'audio'"),
         (newer, "Install a newer mmrl"),
     ],
-    ids=["truncated", "empty", "garbage", "other columns", "newer"],
+    ids=["truncated", "empty", "garbage", "other columns", "other types", "audio", "newer"],
 )
 def test_a_bad_file_is_named_and_the_others_are_shown(view, runs, breaks, said):
     write_run(runs / "one", 3)
@@ -52,7 +72,7 @@ def test_a_bad_file_is_named_and_the_others_are_shown(view, runs, breaks, said):
     assert client.json("/api/runs/one/groups/2/0/0")["sample_id"] == "s0"
     answer = client.get("/api/runs/one/groups/1/0/0")
     assert answer.status_code in (400, 404) and answer.json()["detail"]
-    assert client.get("/api/runs/one/tokens/1/0/0").status_code in (400, 404)
+    assert client.get("/api/runs/one/tokens/1/0/0").status_code < 500
 
 
 def test_a_bad_file_that_is_mended_is_read(view, runs):
@@ -69,6 +89,38 @@ def test_a_bad_file_that_is_mended_is_read(view, runs):
     client.settled("one")
     assert client.json("/api/runs/one")["problems"] == []
     assert client.json("/api/runs/one/groups")["total"] == 4
+
+
+def test_what_could_not_be_read_is_tried_again_by_the_next_viewer(view, runs, monkeypatch):
+    write_run(runs / "one", 2)
+    newer(files(runs / "one")[0])
+    client = view(runs)
+    client.settled("one")
+    assert client.json("/api/runs/one")["problems"]
+    monkeypatch.setattr("mmrl.runs.layout.VERSION", 99)
+    client.__exit__(None, None, None)
+    again = view(runs)
+    again.settled("one")
+    assert again.json("/api/runs/one")["problems"] == []
+
+
+@pytest.mark.parametrize("place", ["groups/0/0/99999999999999999999", "tokens/0/99999999999999999999/0"])
+def test_numbers_that_are_too_large_are_nowhere(view, runs, place):
+    write_run(runs / "one", 1)
+    client = view(runs)
+    assert client.get(f"/api/runs/one/{place}").status_code == 404
+    mark = {"step": 3_000_000_000, "rank": 0, "row": 0, "star": True, "note": ""}
+    assert client.put("/api/runs/one/annotations", json=mark).status_code == 422
+    assert client.get("/api/runs/one/rows", params={"starred": True}).status_code == 200
+
+
+def test_a_bad_run_does_not_hide_the_others(view, runs):
+    write_run(runs / "one", 1)
+    write_run(runs / "two", 1)
+    (runs / "one" / "config.yaml").write_text("day: 2026-02-30\n")
+    with (runs / "one" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1, "reward": 1' + "0" * 400 + "}\n")
+    assert {run["id"] for run in view(runs).json("/api/runs")["runs"]} == {"one", "two"}
 
 
 def test_a_medium_that_is_missing_is_said(view, runs):

@@ -78,6 +78,18 @@ def test_rollouts_that_are_links_are_not_followed(client, runs):
     assert client.get("/api/runs/one/tokens/2/0/0").status_code == 404
 
 
+@pytest.mark.parametrize("part", ["config.yaml", "metrics.jsonl", "events.jsonl", "rollouts"])
+def test_a_run_with_parts_that_are_links_is_none(view, runs, part):
+    write_run(runs / "one", 1)
+    write_run(runs.parent / "private", 3)
+    os.replace(runs / "one" / part, runs.parent / "aside")
+    (runs / "one" / part).symlink_to(runs.parent / "private" / part)
+    client = view(runs)
+    assert client.json("/api/runs")["runs"] == []
+    for path in ("", "/groups", "/groups/2/0/0", "/tokens/2/0/0", "/metrics"):
+        assert client.get(f"/api/runs/one{path}").status_code == 404
+
+
 @pytest.mark.parametrize(
     "path", ["../pyproject.toml", "..%2fpyproject.toml", "js/../../pyproject.toml", "%2fetc%2fpasswd"]
 )

@@ -1,5 +1,5 @@
 """Screens with an easy and a hopeless tail, as a row transform:
-`mmrl data transform train.jsonl configs/reproduce/tails.py:with_tails --out tails.jsonl` (variance-aware sampling).
+`mmrl data transform train.jsonl configs/reproduce/tasks/tails.py:with_tails --out tails.jsonl`.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ export async function run(main, route) {
   );
 
   let stop = () => {};
-  let again = async () => {};
+  let again = async (/** @type {Run} */ _run) => {};
   if (tab === "groups" || tab === "rows") ({ again, stop } = await find(body, { id, info, query: route.query, rows: tab === "rows" }));
   else if (tab === "config") fill(body, config(info));
   else if (tab === "events") fill(body, events(info));
@@ -53,8 +53,8 @@ export async function run(main, route) {
   const end = info.state === "running" ? keep(async () => {
     const next = await api.run(id);
     head(next);
-    await again();
-    return next.state === "running";
+    await again(next);
+    return true; // a run that stands still may be resumed
   }) : () => {};
   return { title: info.name, end: () => (end(), stop()) };
 }
@@ -66,6 +66,8 @@ export async function run(main, route) {
  */
 async function curves(body, id, info) {
   let metrics = await api.metrics(id);
+  const resumes = (/** @type {Run} */ of) => of.events.filter((event) => event.kind === "resumed").length;
+  let seen = resumes(info);
   const groupsOf = (/** @type {number} */ step) => go(runPath(id, { tab: "groups", step }));
   const steps = info.step_list;
   const pick = h("input", { type: "number", min: steps[0] ?? 0, max: steps.at(-1) ?? 0, value: steps.at(-1) ?? 0, "aria-label": "Step", id: "step" });
@@ -99,8 +101,10 @@ async function curves(body, id, info) {
     g: ["groups of the last step", () => groupsOf(steps.at(-1) ?? 0)],
   });
   return {
-    again: async () => {
-      metrics = joined(metrics, await api.metrics(id, metrics.steps.at(-1)));
+    again: async (/** @type {Run} */ next) => {
+      // A resumed run makes some steps anew, so all are asked for again.
+      metrics = resumes(next) === seen ? joined(metrics, await api.metrics(id, metrics.steps.at(-1))) : await api.metrics(id);
+      seen = resumes(next);
       show();
     },
     stop: () => {
