@@ -133,6 +133,9 @@ class DistributionConfig:
     strategy: Literal["ddp", "zero1", "zero2", "zero3"] = "ddp"
     """`ddp`: every rank has all weights, gradients and optimizer states. DeepSpeed's ZeRO spreads over the ranks: 1 the
     optimizer states, 2 the gradients too, 3 the weights too."""
+    generation: Literal["auto", "gathered", "synchronised"] = "auto"
+    """With zero3, whether every rank gathers all weights to generate, once a step, or all ranks generate token by token
+    together, gathering a layer at a time; `auto` gathers if the weights fit into half of the free memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ results are put together here, by `gather` or, for tensors that are 0 where a ra
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -24,6 +24,9 @@ TIMEOUT = timedelta(minutes=30)
 
 _records: list[object] = []
 """The process group that records travel over: gloo, also beside NCCL, for they are on the CPU."""
+
+_first: list[Callable[[], None]] = []
+"""What a rank does before it speaks to the others (`preceded_by`)."""
 
 
 def launched() -> bool:
@@ -69,6 +72,7 @@ def gather(value: T) -> list[T]:
         return [value]
     import torch.distributed as torch_distributed
 
+    _do_first()
     values: list[T] = [value] * size()
     torch_distributed.all_gather_object(values, value, group=_records[0])
     return values
@@ -79,6 +83,7 @@ def add_up(values: Tensor) -> Tensor:
     if _records:
         import torch.distributed as torch_distributed
 
+        _do_first()
         torch_distributed.all_reduce(values, group=None if values.is_cuda else _records[0])
     return values
 
@@ -88,7 +93,35 @@ def wait() -> None:
     if _records:
         import torch.distributed as torch_distributed
 
+        _do_first()
         torch_distributed.barrier(group=_records[0])
+
+
+def smallest(number: int) -> int:
+    """The smallest of all ranks' numbers, at once, whatever `preceded_by` says."""
+    if not _records:
+        return number
+    import torch
+    import torch.distributed as torch_distributed
+
+    found = torch.tensor([number])
+    torch_distributed.all_reduce(found, torch_distributed.ReduceOp.MIN, group=_records[0])
+    return int(found)
+
+
+@contextmanager
+def preceded_by(call: Callable[[], None]) -> Iterator[None]:
+    """Inside, a rank makes this call each time before it speaks to the others."""
+    _first.append(call)
+    try:
+        yield
+    finally:
+        _first.pop()
+
+
+def _do_first() -> None:
+    for call in _first:
+        call()
 
 
 @contextmanager

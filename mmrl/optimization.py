@@ -59,8 +59,9 @@ class Updater:
         for index, batch in enumerate(batches):
             yield batch, index + 1 == len(batches)
 
-    def whole_weights(self) -> AbstractContextManager[None]:
-        """Inside, every rank has all weights and uses them at its own pace, without gradient. Entered on all ranks."""
+    def whole_weights(self, *, saving: bool = False) -> AbstractContextManager[None]:
+        """Inside, every rank can use all weights at its own pace, without gradient, or `saving`, rank 0 save them.
+        Entered on all ranks."""
         return nullcontext()
 
     def run(self, call: Callable[[], T]) -> T:
@@ -94,12 +95,11 @@ class Updater:
 
 def make_updater(policy: Policy, config: Config) -> Updater:
     """As `distribution.strategy` has it."""
-    stage = {"zero1": 1, "zero2": 2, "zero3": 3}.get(config.distribution.strategy)
-    if stage is None or distributed.size() == 1:
+    if config.distribution.strategy == "ddp" or distributed.size() == 1:
         return Updater(policy, config.optimizer)
     from mmrl.zero import ZeroUpdater
 
-    return ZeroUpdater(policy, config.optimizer, stage=stage)
+    return ZeroUpdater(policy, config.optimizer, config.distribution)
 
 
 def check_norm(norm: float) -> None:

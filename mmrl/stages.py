@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from data_pipelines.media import Budget
     from mmrl.config import ModelConfig
+    from mmrl.lockstep import Part
     from mmrl.records import MicroBatch, Rollouts, Sample
 
 Plan = list[tuple[str, int]]
@@ -199,6 +200,14 @@ class Policy(Protocol):
 
     def trainable(self) -> list[tuple[str, Any]]:
         """Named parameters that the optimizer may change."""
+        ...
+
+    def parts(self) -> list[Part]:
+        """The modules that a forward pass is made of, called from outside, in order of use (`lockstep.py`)."""
+        ...
+
+    def kept_whole(self) -> list[torch.nn.Module]:
+        """Modules whose weights every rank keeps whole under ZeRO-3, for a pass uses them any number of times."""
         ...
 
     def save(self, folder: Path) -> None: ...

@@ -3,7 +3,8 @@ by parameter, so a checkpoint is the same whatever the number of ranks and the s
 
 DeepSpeed is given a module whose forward pass is any call, for the log-probs are no model's own forward. It averages
 gradients over the ranks and ours are shares of a sum, so losses are scaled by the number of ranks. All its collectives
-happen in `run`, `backward` and `update`; a rank with fewer micro-batches takes idle turns.
+happen in `run`, `backward` and `update`: a rank with fewer micro-batches takes idle turns, and what the ranks' passes
+differ in is evened out by `lockstep.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor
 
 from mmrl import distributed
-from mmrl.config import OptimizerConfig
+from mmrl.config import DistributionConfig, OptimizerConfig
+from mmrl.lockstep import Lockstep
 from mmrl.optimization import Updater, check_norm
 from mmrl.plugins import ConfigError
 from mmrl.runs.checkpoints import OptimizerState
@@ -29,6 +31,9 @@ T = TypeVar("T")
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's state per weight."""
+
+WHOLE_BELOW = 4096
+"""ZeRO-3: smaller parameters (norms, biases) are not worth a message and stay whole."""
 
 
 class AnyCall(torch.nn.Module):
@@ -45,7 +50,8 @@ class AnyCall(torch.nn.Module):
 class ZeroUpdater(Updater):
     """AdamW with its states (stage 1), the gradients too (2) and the weights too (3) spread over the ranks."""
 
-    def __init__(self, policy: Policy, config: OptimizerConfig, *, stage: int) -> None:
+    def __init__(self, policy: Policy, config: OptimizerConfig, distribution: DistributionConfig) -> None:
+        stage = self.stage = int(distribution.strategy[-1])
         if config.ema is not None and stage == 3:
             raise ConfigError(
                 "optimizer.ema: with distribution.strategy = zero3 no rank has whole weights to average. Use zero2, or "
@@ -59,12 +65,40 @@ class ZeroUpdater(Updater):
         settings = {
             "train_micro_batch_size_per_gpu": 1,
             "gradient_clipping": config.max_grad_norm,
-            "zero_optimization": {"stage": stage, "contiguous_gradients": True, "overlap_comm": False},
+            "zero_optimization": {
+                "stage": stage,
+                "contiguous_gradients": True,
+                "overlap_comm": False,
+                "stage3_param_persistence_threshold": WHOLE_BELOW,
+            },
             "zero_allow_untested_optimizer": True,
         }
-        self.stage = stage
         self.engine = deepspeed.initialize(model=AnyCall(policy.model), optimizer=self.optimizer, config=settings)[0]
+        self.lockstep = Lockstep(policy.parts(), everywhere=stage == 3)
+        self.kept_whole = policy.kept_whole()
         self.begin_states()
+        self.gathered = stage == 3 and gathers(policy.model, distribution)
+        if stage == 3:
+            self.keep_whole()
+
+    @property
+    def offload(self) -> Any:
+        return self.engine.optimizer.parameter_offload
+
+    def keep_whole(self) -> None:
+        """Leave the weights of `policy.kept_whole` on every rank. They are used any number of times in a pass, which
+        differs from rank to rank, and in the middle of a backward pass, so DeepSpeed must not gather them then."""
+        persistent = self.offload.persistent_parameters
+        for module in self.kept_whole:
+            for hooks in (module._forward_pre_hooks, module._forward_hooks):
+                for key in [key for key, hook in hooks.items() if "deepspeed" in getattr(hook, "__module__", "")]:
+                    del hooks[key]
+            for parameter in module.parameters():
+                if not parameter.ds_persist:
+                    parameter.ds_persist = True
+                    persistent.append(parameter)
+        if persistent:
+            persistent[0].all_gather(persistent)
 
     def begin_states(self) -> None:
         """AdamW's states before the first update. DeepSpeed finds them by parameter only if all exist when it looks,
@@ -85,30 +119,71 @@ class ZeroUpdater(Updater):
             yield batches[index] if index < len(batches) else None, index + 1 == count
 
     @contextmanager
-    def whole_weights(self) -> Iterator[None]:
+    def whole_weights(self, *, saving: bool = False) -> Iterator[None]:
         if self.stage < 3:
             yield
-            return
+        elif saving:
+            with self.on_cpu():
+                yield
+        elif self.gathered:
+            with self.on_every_rank():
+                yield
+        else:
+            self.forget_order()
+            with self.lockstep.section():
+                yield
+
+    @contextmanager
+    def on_every_rank(self) -> Iterator[None]:
+        """Gather all weights, without DeepSpeed's hooks, which would let go of a module's after its forward pass."""
         import deepspeed
 
-        offload = self.engine.optimizer.parameter_offload
-        with deepspeed.zero.GatheredParameters(list(self.engine.module.parameters())):
-            # DeepSpeed's hooks would let go of a module's weights after its forward pass.
-            for parameter in self.engine.module.parameters():
+        parameters = list(self.engine.module.parameters())
+        with deepspeed.zero.GatheredParameters(parameters):
+            for parameter in parameters:
                 parameter.ds_active_sub_modules.clear()
-            for hook in [*offload.forward_hooks, *offload.backward_hooks]:
+            for hook in [*self.offload.forward_hooks, *self.offload.backward_hooks]:
                 hook.remove()
-            offload.forward_hooks, offload.backward_hooks = [], []
+            self.offload.forward_hooks, self.offload.backward_hooks = [], []
             try:
                 yield
             finally:
-                offload._register_deepspeed_module(offload.module)
+                self.offload._register_deepspeed_module(self.offload.module)
+        self.keep_whole()
+
+    @contextmanager
+    def on_cpu(self) -> Iterator[None]:
+        """Rank 0 has all weights in its CPU's memory, one layer after another having been gathered. To be saved only."""
+        import deepspeed
+
+        parameters, own = list(self.engine.module.parameters()), []
+        for parameter in parameters:
+            with deepspeed.zero.GatheredParameters([parameter]):
+                whole = parameter.detach().cpu().clone() if distributed.rank() == 0 else None
+            own.append((parameter, parameter.data))
+            if whole is not None:
+                parameter.data = whole
+        try:
+            yield
+        finally:
+            for parameter, data in own:
+                parameter.data = data
+            self.keep_whole()
+
+    def forget_order(self) -> None:
+        """DeepSpeed records in which order layers are used, to fetch them ahead; generating has no fixed one."""
+        coordinator = self.offload.get_param_coordinator()
+        if not coordinator.is_invalid_trace():
+            coordinator._invalidate_trace()
 
     def run(self, call: Callable[[], T]) -> T:
-        found: T = self.engine(call)
+        found: T = self.engine(lambda: self.lockstep.run(call))
         return found
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
+        for nothing in self.lockstep.loose:
+            loss = loss + nothing
+        self.lockstep.loose.clear()
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss * distributed.size())
 
@@ -156,6 +231,16 @@ class ZeroUpdater(Updater):
     def steps(self) -> int:
         """Updates so far."""
         return max((int(entries["step"]) for entries in self.optimizer.state.values()), default=0)
+
+
+def gathers(model: torch.nn.Module, distribution: DistributionConfig) -> bool:
+    """Whether ZeRO-3 gathers all weights on every rank to generate: if asked to, or if they fit into half of what is
+    free on the fullest GPU."""
+    if distribution.generation != "auto" or not torch.cuda.is_available():
+        return distribution.generation != "synchronised"
+    needed = sum(int(parameter.ds_numel) * parameter.element_size() for parameter in model.parameters())
+    fits = needed < 0.5 * torch.cuda.mem_get_info()[0]
+    return all(distributed.gather(fits))
 
 
 def import_deepspeed() -> Any:

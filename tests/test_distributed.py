@@ -144,6 +144,8 @@ def test_two_processes_train_as_one_does(place: Path):
         for recipe in ("words", "pictures")
         for strategy in STRATEGIES
     ]
+    together = ("distribution.strategy=zero3", "distribution.generation=synchronised")
+    jobs += [job(place, recipe, f"{recipe}-together", *together) for recipe in ("words", "pictures")]
     jobs += [
         job(place, "words", f"words-again-{strategy}", f"distribution.strategy={strategy}", "steps=2")
         for strategy in STRATEGIES
@@ -154,8 +156,8 @@ def test_two_processes_train_as_one_does(place: Path):
     ]
     on_ranks(place, 2, jobs)
     for recipe in ("words", "pictures"):
-        for strategy in STRATEGIES:
-            assert_same(runs / recipe, runs / f"{recipe}-{strategy}")
+        for way in (*STRATEGIES, "together"):
+            assert_same(runs / recipe, runs / f"{recipe}-{way}")
     for strategy in STRATEGIES:
         assert_same(runs / "words", runs / f"words-again-{strategy}")
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from data_pipelines.media import Budget
 from mmrl.config import ModelConfig
+from mmrl.lockstep import Part
 from mmrl.plugins import ConfigError
 from mmrl.policies.families import Conditioning, predict
 from mmrl.policies.pipelines import Pipeline, load_pipeline
@@ -342,6 +343,14 @@ class DiffusionPolicy:
 
     def trainable(self) -> list[tuple[str, torch.nn.Parameter]]:
         return [(name, p) for name, p in self.pipeline.denoiser.named_parameters() if p.requires_grad]
+
+    def parts(self) -> list[Part]:
+        """The denoiser."""
+        return [Part(self.pipeline.denoiser)]
+
+    def kept_whole(self) -> list[torch.nn.Module]:
+        """Nothing: the denoiser runs once in a pass."""
+        return []
 
     def save(self, folder: Path) -> None:
         self.pipeline.save(folder)

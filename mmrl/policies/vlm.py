@@ -18,6 +18,7 @@ from torch import Tensor
 from data_pipelines.media import Budget, load, with_outcomes
 from data_pipelines.video.transforms import with_noise
 from mmrl.config import ModelConfig
+from mmrl.lockstep import Part
 from mmrl.plugins import ConfigError
 from mmrl.policies.divergence import divergence
 from mmrl.policies.pieces import Pieces
@@ -291,6 +292,35 @@ class VLMPolicy:
 
     def trainable(self) -> list[tuple[str, torch.nn.Parameter]]:
         return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+
+    def parts(self) -> list[Part]:
+        """The vision tower, which text alone does not need, and the language model."""
+        tower, language = self.model.model.visual, self.model.model.language_model
+        side = int(tower.spatial_merge_size)
+        patch = tower.config.in_channels * tower.config.temporal_patch_size * tower.config.patch_size**2
+
+        def smallest(**values: Tensor) -> dict[str, Tensor]:
+            return {
+                name: value.to(self.device, self.model.dtype if value.is_floating_point() else value.dtype)
+                for name, value in values.items()
+            }
+
+        def see() -> Any:
+            return tower(
+                **smallest(hidden_states=torch.zeros(side**2, patch), grid_thw=torch.tensor([[1, side, side]]))
+            )
+
+        def read() -> Any:
+            embeds = torch.zeros(1, 1, language.config.hidden_size)
+            return language(
+                **smallest(inputs_embeds=embeds, position_ids=torch.zeros(3, 1, 1, dtype=torch.long)), use_cache=False
+            )
+
+        return [Part(tower, see), Part(language, read)]
+
+    def kept_whole(self) -> list[torch.nn.Module]:
+        """The embeddings and the head: tokens go through the head in chunks, as many as there are."""
+        return [self.model.get_input_embeddings(), self.model.get_output_embeddings()]
 
     def save(self, folder: Path) -> None:
         """A folder that transformers (or peft, for an adapter) loads as it is."""

@@ -125,7 +125,7 @@ class Run:
             "average_updates": average.updates,
         }
         optimizer = updater.state()
-        with average.applied(), updater.whole_weights():
+        with average.applied(), updater.whole_weights(saving=True):
             if self.writer.rank == 0:
                 path = save_checkpoint(
                     self.folder,
