@@ -153,7 +153,7 @@ class ZeroUpdater(Updater):
 
     @contextmanager
     def on_cpu(self) -> Iterator[None]:
-        """Rank 0 has all weights in its CPU's memory, one layer after another having been gathered. To be saved only."""
+        """Rank 0 has all weights in its CPU's memory, gathered one after another: to be saved, not to be used."""
         import deepspeed
 
         parameters, own = list(self.engine.module.parameters()), []

@@ -17,6 +17,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from data_pipelines.gui.build import make_gui
+from data_pipelines.video.build import make_video
 from mmrl.distributed import shares
 from mmrl.launch import run_training
 from mmrl.policies.tiny import save_untrained
@@ -51,6 +52,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             json.dumps({"messages": [{"role": "user", "content": f"a {c} square"}]}) + "\n" for c in ("red", "blue")
         )
     )
+    make_video(folder / "video", count=3, test_count=1)
+    texts = ("one", "two", "three")
+    (folder / "texts.jsonl").write_text(
+        "".join(json.dumps({"messages": [{"role": "user", "content": text}], "target": {"answer": text}}) + "\n" for text in texts)
+    )
     common = {"runs": str(folder / "runs"), "steps": 3, "group_size": 4, "checkpoint": {"every": 2, "keep": 9}}
     recipes: dict[str, Any] = {
         "words": {
@@ -64,6 +70,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "optimizer": {"learning_rate": 1e-3, "updates_per_rollout": 2, "epochs": 2},
             "micro_batch_tokens": 400,
             "evaluate": {"every": 3},
+        },
+        "mixed": {
+            "prompts_per_step": 5,
+            "model": {"path": str(folder / "model"), "vision": "trained", "adapter": {"rank": 4}},
+            "data": {"train": [str(folder / name) for name in ("gui/test.jsonl", "video/train.jsonl", "texts.jsonl")]},
+            "sampling": {"max_new_tokens": 6},
+            "rewards": [f"{folder}/plugins.py:digits_in"],
+            "loss": {"terms": [{"name": "clipped"}, {"name": "kl", "coef": 0.1}]},
+            "optimizer": {"learning_rate": 1e-3},
+            "micro_batch_tokens": 300,
         },
         "pictures": {
             "prompts_per_step": 2,
@@ -163,6 +179,20 @@ def test_two_processes_train_as_one_does(place: Path):
 
 
 @pytest.mark.slow
+def test_adapters_on_rows_with_pictures_with_films_and_with_text_alone(place: Path):
+    """Ranks then differ in the modules they run, and ZeRO-3 gathers weights module by module."""
+    alone(job(place, "mixed", "mixed"))
+    ways = {
+        "zero1": ["distribution.strategy=zero1"],
+        "zero3": ["distribution.strategy=zero3"],
+        "together": ["distribution.strategy=zero3", "distribution.generation=synchronised"],
+    }
+    on_ranks(place, 3, [job(place, "mixed", f"mixed-{way}", *settings) for way, settings in ways.items()])
+    for way in ways:
+        assert_same(place / "runs" / "mixed", place / "runs" / f"mixed-{way}")
+
+
+@pytest.mark.slow
 def test_four_processes_of_which_some_have_nothing_to_do(place: Path):
     """Three groups for four ranks; a run of four goes on as one."""
     runs = place / "runs"
@@ -172,7 +202,7 @@ def test_four_processes_of_which_some_have_nothing_to_do(place: Path):
         4,
         [
             job(place, "words", "three-ddp"),
-            job(place, "words", "three-zero3", "distribution.strategy=zero3"),
+            job(place, "words", "three-zero3", "distribution.strategy=zero3", "distribution.generation=synchronised"),
             job(place, "words", "three-then-one", "distribution.strategy=zero2", "steps=2"),
         ],
     )
