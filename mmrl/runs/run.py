@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrl.console import StepPrinter
-from mmrl.plugins import ConfigError
 from mmrl.runs.checkpoints import (
     MODEL,
     latest_checkpoint,
@@ -121,11 +120,3 @@ class Run:
             trained=average.trained(),
         )
         self.writer.event("checkpoint", step=step, path=str(path.relative_to(self.folder)))
-
-
-def model_of(run: Path) -> Path:
-    """The model folder of a run's latest checkpoint."""
-    checkpoint = latest_checkpoint(run)
-    if checkpoint is None:
-        raise ConfigError(f"{run} has no checkpoint yet.")
-    return checkpoint / MODEL
