@@ -39,6 +39,7 @@ def transform(
 ) -> Progress:
     """Write the rows of `source`, changed, to `out`; checked, reported and continued as a conversion is."""
     stage = bound(name, settings or {})
+    drawn = drawing(stage.plugin)
     if Path(source).absolute() == out.absolute():
         raise ConfigError(f"--out {out} is the file to be read; name another one.")
 
@@ -52,8 +53,7 @@ def transform(
             where = row.pop("where")
             known = name_of(row if row.get("id") is not None else relative_to(row, folder))
             try:
-                drawn = {"rng": Random(f"{seed}/{name}/{known}")} if "rng" in settings_of(stage.plugin) else {}
-                changed = stage.plugin(row, **drawn, **stage.settings)
+                changed = stage.plugin(row, **drawn(f"{seed}/{name}/{known}"), **stage.settings)
             except ConfigError:
                 raise
             except (ValueError, LookupError, TypeError, ArithmeticError) as error:
@@ -75,6 +75,12 @@ def bound(name: str, settings: Mapping[str, Any]) -> Stage:
     plugin = load(name, TRANSFORMS, kind="transform", where=WHERE)
     if not callable(plugin):
         raise ConfigError(f"{WHERE}: {name} is a {type(plugin).__name__}; a transform is a function.")
-    drawn = {"rng": Random(0)} if "rng" in settings_of(plugin) else {}
-    checked = check_settings(plugin, {**drawn, **settings}, name=name, where=WHERE)
+    checked = check_settings(plugin, {**drawing(plugin)(""), **settings}, name=name, where=WHERE)
     return Stage(name, plugin, {key: value for key, value in checked.items() if key != "rng"})
+
+
+def drawing(plugin: Callable[..., Any]) -> Callable[[str], dict[str, Random]]:
+    """From a text, which seeds it, the `rng` of a transform; nothing for one that takes none."""
+    if "rng" not in settings_of(plugin):
+        return lambda text: {}
+    return lambda text: {"rng": Random(text)}

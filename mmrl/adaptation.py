@@ -29,9 +29,9 @@ from mmrl.policies import policy_class
 from mmrl.recipe import Recipe, make_recipe
 from mmrl.records import Sample
 from mmrl.runs import layout
+from mmrl.runs.checkpoints import model_at, model_of
 from mmrl.runs.files import write_bytes
 from mmrl.runs.reader import read_metrics
-from mmrl.runs.run import model_of
 from mmrl.runs.summary import clean
 
 RECIPE = Path(__file__).parent / "assets" / "adapt.yaml"
@@ -73,7 +73,7 @@ def adapt(
     console: Console,
 ) -> Adapted:
     """Train `target` on the inputs, and write what it says of them before and after; `answer` is a key of METRICS."""
-    target = model_at(target)
+    target = whole_model_at(target)
     if (out / layout.CONFIG).exists() and not resume:
         raise ConfigError(f"{out} already holds a run.\n  Choose another --out, or continue this one with --resume.")
     changes = [
@@ -106,16 +106,14 @@ def adapt(
     return Adapted(model_of(folder), predictions, table(samples, before, after, read_metrics(folder)))
 
 
-def model_at(target: str) -> str:
-    """The model itself; of a run, what its newest checkpoint holds."""
-    if not (Path(target) / layout.CONFIG).is_file():
-        return target
-    folder = model_of(Path(target))
-    if not (folder / "config.json").is_file():
+def whole_model_at(target: str) -> str:
+    """The model itself, or that of a run. ConfigError for a run that trained an adapter."""
+    path = model_at(target)
+    if path != target and not (Path(path) / "config.json").is_file():
         raise ConfigError(
-            f"{folder} is an adapter, and `mmrl adapt` begins with a whole model.\n  Merge it first (peft)."
+            f"{path} is an adapter, and `mmrl adapt` begins with a whole model.\n  Merge it first (peft)."
         )
-    return str(folder)
+    return path
 
 
 def dataset_of(inputs: Sequence[Path], question: str | None, out: Path) -> Path:

@@ -22,6 +22,7 @@ from data_pipelines.budget import Budget
 from data_pipelines.decoding import Decoding
 from mmrl.layering import STAGES, at, lay_over, merge_keys
 from mmrl.plugins import ConfigError, hint_of, nearest, takes_text
+from mmrl.runs.checkpoints import model_at
 
 StageSpec = dict[str, Any]
 """`{name: ..., setting: ...}`; in YAML a bare name is enough."""
@@ -201,17 +202,8 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = (), *, kind:
     if kind is Config and not raw.get("name"):
         raw["name"] = file.stem
     config = parse(raw, kind, where=str(file))
-    return dataclasses.replace(config, model=with_model_of_run(config.model))
-
-
-def with_model_of_run(model: ModelConfig) -> ModelConfig:
-    """`model.path` as a folder with a model, where it names a run."""
-    run = Path(model.path)
-    if not (run / "config.yaml").is_file():
-        return model
-    from mmrl.runs.run import model_of
-
-    return dataclasses.replace(model, path=str(model_of(run)))
+    model = dataclasses.replace(config.model, path=model_at(config.model.path))
+    return dataclasses.replace(config, model=model)
 
 
 def parse(raw: Mapping[str, Any], kind: type, *, where: str) -> Any:

@@ -27,8 +27,8 @@ from mmrl.plugins import ConfigError, Stage, check_settings
 from mmrl.policies import policy_class
 from mmrl.records import Rollouts, Sample
 from mmrl.runs import layout
+from mmrl.runs.checkpoints import model_of
 from mmrl.runs.files import write_bytes
-from mmrl.runs.run import model_of
 from mmrl.runs.summary import clean, mean
 from mmrl.stages import Policy
 from rewards.scoring import RewardFailure, Rewards, check_reads, check_targets

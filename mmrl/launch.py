@@ -29,7 +29,8 @@ from mmrl.recipe import Recipe, make_recipe
 from mmrl.records import Sample
 from mmrl.registry import VOTES
 from mmrl.runs import layout
-from mmrl.runs.run import Run, model_of
+from mmrl.runs.checkpoints import model_at
+from mmrl.runs.run import Run
 from mmrl.runs.summary import summary
 from mmrl.stages import Policy
 from mmrl.trainer import train
@@ -107,7 +108,7 @@ def run_evaluation(
             "  For a model, name the recipe to evaluate it by, for example --config configs/demo/gui.yaml"
         )
     config: Config = load_config(where)
-    path = str(model_of(folder)) if (folder / layout.CONFIG).is_file() else target
+    model = model_at(target)
     kind = policy_class(config.model.path)
     recipe = make_recipe(config, kind, where=where)
     configure(config.data.decode)
@@ -117,7 +118,7 @@ def run_evaluation(
     if voting is not None and not measured:
         raise ConfigError(f"--vote {vote}: no metric fits the rows of {data}; name one with --metrics.")
     recipe.rewards.load()
-    policy = load_trained(path, config)
+    policy = load_trained(model, config)
     how: Any = recipe.sampling.at(0, 1)
     policy.check(how.at_temperature(settings.temperature), training=False)
     samples = check_prompts(policy, samples, config.data, console)

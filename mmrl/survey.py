@@ -20,6 +20,7 @@ from mmrl.plugins import ConfigError, Stage
 from mmrl.policies import policy_class
 from mmrl.recipe import Recipe, make_recipe
 from mmrl.records import Rollouts, Sample
+from mmrl.runs.checkpoints import model_at
 from mmrl.stages import Policy
 from rewards.scoring import check_targets
 
@@ -37,11 +38,11 @@ def survey(
 ) -> Progress:
     """Write to `out` what the stage's plugin, `(policy, recipe, samples, **settings) -> rows`, makes of a dataset.
 
-    Checked and reported as a conversion; an interrupted one begins again. `model` stands in for the recipe's.
-    `must_differ` refuses sampling by which all completions of a row are the same.
+    Checked and reported as a conversion; an interrupted one begins again. `model`, or that of a run, stands in
+    for the recipe's. `must_differ` refuses sampling by which all completions of a row are the same.
     """
     config: Config = load_config(config_file, overrides)
-    config = replace(config, model=replace(config.model, path=model or config.model.path))
+    config = replace(config, model=replace(config.model, path=model_at(model or config.model.path)))
     kind = policy_class(config.model.path)
     if kind.makes != "text":
         raise ConfigError(f"{config_file}: {config.model.path} makes {kind.makes}s; a survey is of texts.")

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from mmrl.adaptation import Adapted, adapt
+from mmrl.adaptation import Adapted, adapt, whole_model_at
 from mmrl.cli import app
 from mmrl.plugins import ConfigError
 from mmrl.policies.tiny import save_untrained
@@ -84,6 +84,18 @@ def test_what_it_cannot_take_is_refused_with_what_to_do(model, studio, tmp_path)
     (tmp_path / "out/config.yaml").write_text("")
     with pytest.raises(ConfigError, match="already holds a run"):
         run(model, [image], tmp_path / "out", question=QUESTION)
+
+
+def test_a_run_is_what_its_checkpoint_holds_and_no_adapter(model, tmp_path):
+    assert whole_model_at(model) == model and whole_model_at("tiny") == "tiny"
+    made = tmp_path / "run/checkpoints/step-000001/model"
+    made.mkdir(parents=True)
+    (made.parent / "state.json").write_text("{}")
+    (tmp_path / "run/config.yaml").touch()
+    with pytest.raises(ConfigError, match=r"step-000001/model is an adapter, and `mmrl adapt` begins with a whole"):
+        whole_model_at(str(tmp_path / "run"))
+    (made / "config.json").touch()
+    assert whole_model_at(str(tmp_path / "run")) == str(made)
 
 
 def test_the_command_tells_where_things_are(model, studio, tmp_path):

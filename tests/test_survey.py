@@ -10,6 +10,7 @@ from data_pipelines.gui.build import make_gui
 from data_pipelines.rows import own_name, row_of
 from data_pipelines.sources import read_rows
 from mmrl.plugins import ConfigError, Stage
+from mmrl.policies.tiny import save_untrained
 from mmrl.survey import completed, survey
 
 DEMO = str(Path(__file__).parents[1] / "configs/demo/gui.yaml")
@@ -32,10 +33,10 @@ def run(tmp_path):
         "    return len(completion)\n"
     )
 
-    def run(*changes, **settings):
+    def run(*changes, model=None, **settings):
         overrides = [f"rewards=[{tmp_path}/plugins.py:length]", "sampling.max_new_tokens=3", *changes]
         stage = Stage("lengths", lengths, {"completions": 2})
-        return survey(stage, f"{tmp_path}/gui/train.jsonl", tmp_path / "out.jsonl", config_file=DEMO, model=None,
+        return survey(stage, f"{tmp_path}/gui/train.jsonl", tmp_path / "out.jsonl", config_file=DEMO, model=model,
                       overrides=overrides, tick=lambda progress: None, **settings)  # fmt: skip
 
     run.folder = tmp_path
@@ -57,6 +58,20 @@ def test_completions_that_cannot_differ_are_refused_where_they_must(run):
     assert not (run.folder / "out.jsonl").exists()
     run("sampling.temperature=0")
     assert all(len(set(row["meta"]["worth"])) == 1 for row in read_rows(run.folder / "out.jsonl"))
+
+
+def test_a_run_stands_for_its_newest_model(run):
+    made = run.folder / "runs/one"
+    newest = made / "checkpoints/step-000003/model"
+    save_untrained(newest, seed=1)
+    (newest.parent / "state.json").write_text("{}")
+    found = {}
+    (made / "config.yaml").touch()
+    for model in (None, str(newest), str(made)):
+        run(model=model)
+        found[model] = [row["meta"]["worth"] for row in read_rows(run.folder / "out.jsonl")]
+        (run.folder / "out.jsonl").unlink()
+    assert found[str(made)] == found[str(newest)] != found[None]
 
 
 def test_a_model_that_makes_pictures_is_refused(run):

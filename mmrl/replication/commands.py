@@ -1,8 +1,8 @@
 """`mmrl` command lines as processes of one thread, several at a time; what is done is kept, what was cut off continues.
 
-A command is known by its content: its words, the recipes and Python files they name, and the commands before
-it; not by mmrl's own code, so results of before a change of that are to be removed. A
-record beside the results says which content made an output, whether it came to its end, and how long it took.
+A command is known by its content: its words, the recipes and Python files they name, and the commands before it; not by
+mmrl's own code, so results of before a change of that are to be removed. A record beside the results says which content
+made an output, whether it came to its end, and how long it took.
 """
 
 from __future__ import annotations

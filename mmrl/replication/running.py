@@ -72,9 +72,9 @@ def make_plan(name: str, experiment: Experiment, out: Path) -> Plan:
     for arm in experiment.arms:
         seeds: list[int | None] = [None] if arm.model else [*experiment.all_seeds]
         for evaluated in seeds:
-            for on, flags in experiment.evaluations.items():
-                command = _evaluation(name, folder, arm, evaluated, on, flags, trainings)
-                evaluations[arm.name, evaluated, on] = command
+            for data, flags in experiment.evaluations.items():
+                command = _evaluation(name, folder, arm, evaluated, data, flags, trainings)
+                evaluations[arm.name, evaluated, data] = command
     return Plan(name, experiment, folder, tuple(prepare), trainings, evaluations)
 
 
@@ -83,16 +83,16 @@ def _evaluation(
     folder: Path,
     arm: Arm,
     seed: int | None,
-    on: str,
+    data: str,
     flags: str,
     trainings: Mapping[tuple[str, int], Command],
 ) -> Command:
     target = arm.model if seed is None else str(trainings[arm.runs_of or arm.name, seed].output)
-    file = f"{plain_name(arm.name)}{'' if seed is None else f'-seed{seed}'}-{plain_name(on)}.json"
+    file = f"{plain_name(arm.name)}{'' if seed is None else f'-seed{seed}'}-{plain_name(data)}.json"
     output = folder / "evaluations" / file
     config = [] if arm.config is None else ["--config", arm.config]
     words = ["eval", str(target), *shlex.split(flags), *config, *shlex.split(arm.flags), "--json", str(output)]
-    label = f"{name}: evaluate {arm.name}{'' if seed is None else f', seed {seed}'} ({on})"
+    label = f"{name}: evaluate {arm.name}{'' if seed is None else f', seed {seed}'} ({data})"
     return Command(tuple(words), output, folder / "records" / f"eval-{file}", label)
 
 
@@ -156,9 +156,9 @@ def results(plan: Plan, seconds: Mapping[str, float]) -> dict[str, Any]:
         values[measure.name] = {}
         for arm in experiment.arms:
             if measure.source == "evaluation":
-                on = measure.data or next(iter(experiment.evaluations))
+                data = measure.data or next(iter(experiment.evaluations))
                 files = [command.output for (name, _, at), command in plan.evaluations.items()
-                         if (name, at) == (arm.name, on)]  # fmt: skip
+                         if (name, at) == (arm.name, data)]  # fmt: skip
                 values[measure.name][arm.name] = [of_evaluation(file, measure) for file in files]
             elif arm.train:
                 values[measure.name][arm.name] = [of_training(run, measure) for run in _runs(plan, arm)]

@@ -83,6 +83,20 @@ def latest_checkpoint(run: Path) -> Path | None:
     return next(reversed(list_checkpoints(run)), None)
 
 
+def model_of(run: Path) -> Path:
+    """The model folder of a run's latest checkpoint."""
+    checkpoint = latest_checkpoint(run)
+    if checkpoint is None:
+        raise ConfigError(f"{run} has no checkpoint yet.")
+    return checkpoint / MODEL
+
+
+def model_at(target: str) -> str:
+    """What `model.path` and every `MODEL|RUN` name: the model itself; of a run, what its latest checkpoint holds."""
+    is_run = (Path(target) / layout.CONFIG).is_file()
+    return str(model_of(Path(target))) if is_run else target
+
+
 def read_state(checkpoint: Path) -> dict[str, Any]:
     """What `save_checkpoint` was given as `state`, with `step`. Floats are exact."""
     path = Path(checkpoint) / STATE

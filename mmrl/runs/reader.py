@@ -18,6 +18,7 @@ from mmrl.runs import layout
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 SILENCE = 15 * 60
 """Seconds without a sign of life after which a run of another host counts as stopped."""
@@ -55,8 +56,13 @@ def run_path(root: Path, name: str) -> Path:
         raise ConfigError(f"{name!r} is not the name of a run: names are single folders of {root}.")
     path = Path(root) / name
     if not _is_run(path):
-        raise ConfigError(f"{root} has no run named `{name}`.\n  {nearest(name, map(_name, _run_folders(root)))}")
+        raise ConfigError(f"{root} has no run named `{name}`.\n  {nearest(name, map(name_of, _run_folders(root)))}")
     return path
+
+
+def name_of(run: Path) -> str:
+    """That of its folder, also where the path is `.`."""
+    return run.name or run.resolve().name
 
 
 def list_runs(root: Path) -> list[RunInfo]:
@@ -72,7 +78,7 @@ def run_info(run: Path) -> RunInfo:
     metrics, events = read_metrics(run), read_events(run)
     rewards = [line.get("reward") for line in metrics]
     return RunInfo(
-        name=_name(run),
+        name=name_of(run),
         path=run,
         steps=len(metrics),
         planned=_planned_steps(run),
@@ -84,15 +90,22 @@ def run_info(run: Path) -> RunInfo:
 
 def read_metrics(run: Path) -> Lines:
     """One flat dict per recorded step, in order. A number that was not finite is None."""
-    return _read_lines(Path(run) / layout.METRICS, lambda line: isinstance(line.get("step"), int))
+    return _read_lines(Path(run) / layout.METRICS, is_metrics)
 
 
 def read_events(run: Path) -> Lines:
     """Events in the order of writing; each has `time` (Unix seconds), `kind` and `rank`."""
-    return _read_lines(
-        Path(run) / layout.EVENTS,
-        lambda line: isinstance(line.get("kind"), str) and isinstance(line.get("time"), (int, float)),
-    )
+    return _read_lines(Path(run) / layout.EVENTS, is_event)
+
+
+def is_metrics(line: dict[str, Any]) -> bool:
+    """Whether this is a record of metrics.jsonl."""
+    return isinstance(line.get("step"), int)
+
+
+def is_event(line: dict[str, Any]) -> bool:
+    """Whether this is a record of events.jsonl."""
+    return isinstance(line.get("kind"), str) and isinstance(line.get("time"), (int, float))
 
 
 def rollout_steps(run: Path) -> list[int]:
@@ -136,11 +149,15 @@ def read_rows(run: Path, step: int, rank: int, rows: Collection[int]) -> list[di
 
 
 def _read_some(run: Path, step: int, rank: int, column: str, values: Collection[int]) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
     from mmrl.runs.table import from_table
 
     path = _rollout_file(run, step, rank)
-    rows = from_table(_where(_read_table(path), column, values), where=path)
-    has_tokens = "token_values" in _columns(path)
+    with pq.ParquetFile(path) as file:
+        has_tokens = "token_values" in file.schema_arrow.names
+        table = _columns(file)
+    rows = from_table(_where(table, column, values), where=path)
     return [{**row, "has_tokens": has_tokens} for row in rows]
 
 
@@ -162,23 +179,19 @@ def _rollout_file(run: Path, step: int, rank: int) -> Path:
     return path
 
 
-def _columns(path: Path) -> list[str]:
-    import pyarrow.parquet as pq
-
-    names: list[str] = pq.read_schema(path).names
-    return names
-
-
 def _read_table(path: Path, *, only: Sequence[str] | None = None) -> pa.Table:
-    """Some of the columns, those that there are; by default all but those with an entry per token."""
     import pyarrow.parquet as pq
-
-    from mmrl.runs.table import PER_ACTION
 
     with pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        wanted = [name for name in names if (name in only if only else name not in PER_ACTION)]
-        return file.read(columns=wanted)
+        return _columns(file, only=only)
+
+
+def _columns(file: pq.ParquetFile, *, only: Sequence[str] | None = None) -> pa.Table:
+    """Some of the columns, those that there are; by default all but those with an entry per token."""
+    from mmrl.runs.table import PER_ACTION
+
+    names = file.schema_arrow.names
+    return file.read(columns=[name for name in names if (name in only if only else name not in PER_ACTION)])
 
 
 def _where(table: pa.Table, column: str, values: Collection[int]) -> pa.Table:
@@ -200,10 +213,6 @@ def _run_folders(root: Path) -> list[Path]:
 
 def _is_run(path: Path) -> bool:
     return (path / layout.CONFIG).is_file()
-
-
-def _name(run: Path) -> str:
-    return run.name or run.resolve().name
 
 
 def _read_lines(path: Path, is_record: Callable[[dict[str, Any]], bool]) -> Lines:

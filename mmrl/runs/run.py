@@ -138,11 +138,3 @@ class Run:
                 )
                 self.writer.event("checkpoint", step=step, path=str(path.relative_to(self.folder)))
             distributed.wait()
-
-
-def model_of(run: Path) -> Path:
-    """The model folder of a run's latest checkpoint."""
-    checkpoint = latest_checkpoint(run)
-    if checkpoint is None:
-        raise ConfigError(f"{run} has no checkpoint yet.")
-    return checkpoint / MODEL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
@@ -12,7 +11,8 @@ from typing import Any
 from mmrl.plugins import ConfigError
 from mmrl.runs import layout
 from mmrl.viewer.answers import Annotation, GroupRow, GroupView, Place, Tokens
-from mmrl.viewer.ingest import first_line, made_kind
+from mmrl.viewer.ingest import files, first_line, made_kind
+from mmrl.viewer.lines import finite
 from mmrl.viewer.media import view
 from mmrl.viewer.predictions import gold, predicted
 from mmrl.viewer.prompts import without_paths
@@ -45,11 +45,10 @@ def neighbours(run: Path, step: int, rank: int, group: int) -> tuple[Place | Non
     from mmrl.runs.reader import group_numbers
 
     places: list[Place] = []
-    for recorded, its, file in layout.rollout_files(run):
-        if recorded == step and not file.is_symlink():
-            with suppress(Gone):
-                numbers = reading(partial(group_numbers, run, step, its), step, its)
-                places += [Place(step=step, rank=its, group=number) for number in numbers]
+    for file in files(run, step=step):
+        with suppress(Gone):
+            numbers = reading(partial(group_numbers, run, step, file.rank), step, file.rank)
+            places += [Place(step=step, rank=file.rank, group=number) for number in numbers]
     at = next((number for number, place in enumerate(places) if (place.rank, place.group) == (rank, group)), None)
     if at is None:
         return None, None
@@ -123,7 +122,7 @@ def row_tokens(run: Path, step: int, rank: int, row: int) -> Tokens:
             f"Step {step} was written by an older mmrl (before schema 3), which kept nothing of single tokens: "
             "there is only the mean advantage of the row."
         )
-    values = {name: [_finite(number) for number in numbers] for name, numbers in found["token_values"].items()}
+    values = {name: [finite(number) for number in numbers] for name, numbers in found["token_values"].items()}
     old, rollout = values.get("logp_old"), values.get("logp_rollout")
     if old and rollout and any(rollout):  # rows from elsewhere have zeros
         values["log_ratio"] = [None if a is None or b is None else a - b for a, b in zip(old, rollout, strict=True)]
@@ -134,10 +133,6 @@ def row_tokens(run: Path, step: int, rank: int, row: int) -> Tokens:
         values=values,
         kind="steps" if steps else "tokens",
     )
-
-
-def _finite(number: float | None) -> float | None:
-    return number if number is not None and math.isfinite(number) else None
 
 
 def _own(run: Path, step: int, rank: int) -> Path:

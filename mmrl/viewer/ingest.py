@@ -17,6 +17,7 @@ import duckdb
 
 from mmrl.runs import layout
 from mmrl.viewer.prompts import modality, prompt_text
+from mmrl.viewer.queries import score_names
 from mmrl.viewer.store import Index, Progress
 
 FIRST, FILES, BYTES = 4, 64, 64 << 20
@@ -24,6 +25,9 @@ FIRST, FILES, BYTES = 4, 64, 64 << 20
 
 GROUP = "(step::BIGINT << 32) | (rank::BIGINT << 20) | grp"
 PROMPT = "hash(sample_id, messages)"
+# The text is looked at first: JSON is read of the few rows that may have it.
+FAILED = "contains(notes, '\"error\":') AND len(json_extract(notes, '$.*.error')) > 0"
+UNPARSED = "contains(notes, '\"why\":') AND NOT contains(notes, '\"parsed\":')"
 COLUMNS = ("sample_id", "origin", "messages", "media", "meta", "completion", "made", "tokens", "truncated", "reward",
            "advantage", "scores", "notes")  # fmt: skip
 
@@ -90,15 +94,18 @@ class RunReader:
         index.problems = dict(found)
 
 
-def files(folder: Path) -> Iterator[File]:
-    for step, rank, path in layout.rollout_files(folder):
+def files(folder: Path, *, step: int | None = None) -> Iterator[File]:
+    """What is recorded of all steps, or of one, sorted by step and rank; links are left out."""
+    for recorded, rank, path in layout.rollout_files(folder):
+        if step not in (None, recorded):
+            continue
         try:
             about = path.lstat()
         except OSError:  # it went just now
             continue
         if not stat.S_ISREG(about.st_mode):  # a link could lead anywhere
             continue
-        yield File(step, rank, path, about.st_size, about.st_mtime_ns)
+        yield File(recorded, rank, path, about.st_size, about.st_mtime_ns)
 
 
 def _next(waiting: dict[str, File], wanted: set[int], most: int) -> list[File]:
@@ -168,17 +175,13 @@ def _insert(con: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
     con.execute(
         "INSERT INTO completions SELECT g, step, rank, grp, nr, prompt, origin, completion, made, tokens, truncated, "
         "reward, advantage, "
-        # The text is looked at first: JSON is read of the few rows that may have it.
-        "contains(notes, '\"error\":') AND len(json_extract(notes, '$.*.error')) > 0, "
-        "contains(notes, '\"why\":') AND NOT contains(notes, '\"parsed\":')"
-        f"{scores} FROM chunk ORDER BY g, nr"
+        f"{FAILED}, {UNPARSED}{scores} FROM chunk ORDER BY g, nr"
     )
     con.execute(
         "INSERT INTO groups SELECT g, any_value(step), any_value(rank), any_value(grp), any_value(prompt), count(*), "
         "avg(reward), min(reward), max(reward), stddev_samp(reward), max(tokens), "
-        "count(*) FILTER (truncated), count(*) FILTER (contains(notes, '\"error\":') AND "
-        "len(json_extract(notes, '$.*.error')) > 0), "
-        "count(*) FILTER (contains(notes, '\"why\":') AND NOT contains(notes, '\"parsed\":')), arg_max(made, reward) "
+        f"count(*) FILTER (truncated), count(*) FILTER ({FAILED}), count(*) FILTER ({UNPARSED}), "
+        "arg_max(made, reward) "
         "FROM chunk GROUP BY g ORDER BY g"
     )
     con.execute("DROP TABLE chunk")
@@ -223,7 +226,7 @@ def made_kind(file: str) -> str:
 
 def _score_names(con: duckdb.DuckDBPyConnection) -> list[str]:
     """Of the columns s0, s1, ... in order; names that are new get one."""
-    known = [name for (name,) in con.execute("SELECT name FROM scores ORDER BY place").fetchall()]
+    known = score_names(con)
     for (text,) in con.execute("SELECT DISTINCT json_keys(scores)::VARCHAR[] FROM chunk").fetchall():
         for name in text or []:
             if name not in known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -57,3 +58,9 @@ class Follower:
                 self.records.append(record)
             else:
                 self.broken += 1
+
+
+def finite(value: Any) -> float | None:
+    """A number as the page's JSON can hold it; None for what is none, or not finite."""
+    usual = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return float(value) if usual else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,13 +14,12 @@ import yaml
 from mmrl.plain import plain
 from mmrl.plugins import nearest
 from mmrl.runs import layout
-from mmrl.runs.reader import state_of
+from mmrl.runs.reader import is_event, is_metrics, name_of, rollout_steps, state_of
 from mmrl.viewer.answers import Columns, Live, Metrics, Place, RunDetail, RunSummary, Tokens, Weighted
 from mmrl.viewer.files import own_file
 from mmrl.viewer.groups import group_rows, neighbours, row_tokens
-from mmrl.viewer.ingest import RunReader
-from mmrl.viewer.ingest import files as rollouts
-from mmrl.viewer.lines import Follower
+from mmrl.viewer.ingest import RunReader, files
+from mmrl.viewer.lines import Follower, finite
 from mmrl.viewer.queries import columns, indexing
 from mmrl.viewer.store import Index, Store
 from mmrl.viewer.subjects import Gone
@@ -45,12 +43,9 @@ class RunFolder:
 
     def __init__(self, path: Path, store: Store) -> None:
         self.path, self.store = path, store
-        self.name = path.name or path.resolve().name
-        self._metrics = Follower(path / layout.METRICS, lambda line: isinstance(line.get("step"), int))
-        self._events = Follower(
-            path / layout.EVENTS,
-            lambda line: isinstance(line.get("kind"), str) and isinstance(line.get("time"), (int, float)),
-        )
+        self.name = name_of(path)
+        self._metrics = Follower(path / layout.METRICS, is_metrics)
+        self._events = Follower(path / layout.EVENTS, is_event)
         self._reader = RunReader(path)
         self._config: tuple[float, str, dict[str, Any], str] | None = None
         self._signals: tuple[str, list[str]] = ("", [])
@@ -123,16 +118,13 @@ class RunFolder:
             config=config,
             rewards=self.weights(),
             events=self._events.read(),
-            step_list=self.rollout_steps(),
+            step_list=rollout_steps(self.path),
             columns=self.columns(index),
             indexing=indexing(index),
         )
 
     def columns(self, index: Index) -> Columns:
         return columns(index, self._token_signals(index))
-
-    def rollout_steps(self) -> list[int]:
-        return sorted({step for step, _, _ in layout.rollout_files(self.path)})
 
     def metrics(self, after: int | None) -> Metrics:
         self.check()
@@ -151,7 +143,7 @@ class RunFolder:
             version=f"{index.version}.{len(metrics)}.{len(events)}.{state}",
             state=state,
             step=metrics[-1]["step"] if metrics else None,
-            rollout_steps=len(self.rollout_steps()),
+            rollout_steps=len(rollout_steps(self.path)),
             indexing=indexing(index),
         )
 
@@ -182,7 +174,7 @@ class RunFolder:
 
     def _token_signals(self, index: Index) -> list[str]:
         """Names of the values per token in the newest file; that of a schema before they were kept has none."""
-        newest = max(rollouts(self.path), key=lambda file: (file.step, file.rank), default=None)
+        newest = max(files(self.path), key=lambda file: (file.step, file.rank), default=None)
         if newest is not None and self._signals[0] != str(newest.path):
             con = index.cursor()
             try:
@@ -213,7 +205,7 @@ class Runs:
         else:
             paths = [path for path in root.iterdir() if is_run(path)] if root.is_dir() else []
         with self._lock:
-            there = {path.name or path.resolve().name: path for path in paths}
+            there = {name_of(path): path for path in paths}
             self._known = {
                 name: self._known.get(name) or RunFolder(path, self.store) for name, path in sorted(there.items())
             }
@@ -273,12 +265,6 @@ def text(config: Mapping[str, Any], *keys: str) -> str:
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return "" if value is None else str(value)
-
-
-def finite(value: Any) -> float | None:
-    """A number of a JSON line; JSON as written by mmrl has no others than finite ones."""
-    usual = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    return float(value) if usual else None
 
 
 def drawn(values: Sequence[Any], most: int) -> list[Any]:

@@ -12,6 +12,7 @@ from mmrl.runs.checkpoints import (
     latest_checkpoint,
     list_checkpoints,
     load_optimizer,
+    model_at,
     read_state,
     restore_optimizer,
     save_checkpoint,
@@ -140,3 +141,14 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path: Path):
         checkpoint = save(tmp_path, 4, state={"value": value})
     assert read_state(checkpoint)["value"] == 2
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+
+
+def test_a_run_stands_for_the_model_of_its_latest_checkpoint_and_anything_else_for_itself(tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    names = ["tiny", "Qwen/Qwen2.5-VL-3B-Instruct", str(tmp_path), str(tmp_path / "run")]
+    assert [model_at(name) for name in names] == names
+    (tmp_path / "run/config.yaml").touch()
+    with pytest.raises(ConfigError, match="run has no checkpoint yet"):
+        model_at(str(tmp_path / "run"))
+    newest = [save(tmp_path / "run", step) for step in (1, 12)][-1]
+    assert model_at(str(tmp_path / "run")) == str(newest / "model") == model_at(str(newest / "model"))

@@ -126,3 +126,20 @@ def test_the_theme_is_chosen_and_remembered(demo_runs, serve, open_page):
     page.reload()
     page.locator(".list").wait_for()
     assert light != dark == page.evaluate(ground)
+
+
+def test_what_scripts_draw_has_the_colours_of_the_theme(demo_runs, serve, open_page):
+    page = open_page(serve(demo_runs), theme="dark")
+    colour = "async () => (await import('/js/theming.js')).colour('--ink')"
+    assert page.evaluate(colour) == "rgb(232, 234, 237)"
+    page.get_by_role("button", name="Light theme").click()
+    assert page.evaluate(colour) == "rgb(29, 32, 37)"
+
+
+def test_the_page_of_the_interface_has_the_systems_theme_without_scripts(demo_runs, serve, open_page):
+    address = f"{serve(demo_runs)}/api/docs"  # 404: it has no icon
+    grounds = [
+        open_page(address, theme=theme, expected=["404"]).evaluate("getComputedStyle(document.body).backgroundColor")
+        for theme in ("light", "dark")
+    ]
+    assert grounds == ["rgb(250, 250, 248)", "rgb(19, 21, 24)"]

@@ -6,28 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
+from viewed_runs import rollouts, sample
 
-from mmrl.records import Rollouts, Sample
+from mmrl.records import Rollouts
 from mmrl.runs.writer import RunWriter
 
 
-def rollouts_of(texts: list[str]) -> Rollouts:
-    count = len(texts)
-    return Rollouts(
-        samples=[Sample("one", ({"role": "user", "content": "say something"},))],
-        prompts=[None],
-        group=torch.zeros(count, dtype=torch.long),
-        prompt=torch.zeros(count, dtype=torch.long),
-        actions=torch.ones(count, 2, dtype=torch.long),
-        length=torch.full((count,), 2),
-        mask=torch.ones(count, 2, dtype=torch.bool),
-        text=texts,
-        origin=["policy"] * count,
-        scores={"right": torch.arange(count).float()},
-        reward=torch.arange(count).float(),
-        advantage=torch.ones(count, 2),
-    )
+def say(text: str) -> Rollouts:
+    return rollouts([sample("one", "say something")], [[text]], [[0.0]])
 
 
 @pytest.fixture
@@ -43,14 +29,14 @@ def test_a_running_training_appears_and_grows_without_a_reload(tmp_path, serve, 
     page = open_page(serve(folder))
     assert "no run here yet" in page.locator(".empty").inner_text()
     writer = RunWriter.create(folder / "growing", "steps: 3\n")
-    writer.record(0, rollouts_of(["first"]), {"reward": 0.25})
+    writer.record(0, say("first"), {"reward": 0.25})
     page.get_by_role("link", name="growing").wait_for()
     page.get_by_role("link", name="growing").click()
     page.locator(".plot .main-svg").first.wait_for()
     assert "running" in page.locator(".facts").inner_text() and "1 of 3" in page.locator(".facts").inner_text()
     listing = open_page(f"{page.url}?tab=rows")
     listing.locator(".row-card", has_text="first").wait_for()
-    writer.record(1, rollouts_of(["second"]), {"reward": 0.75})
+    writer.record(1, say("second"), {"reward": 0.75})
     until(page, "document.querySelector('.facts').innerText.includes('2 of 3')")
     until(page, "document.querySelector('.chart .last').innerText.includes('0.75')")
     listing.locator(".row-card", has_text="second").wait_for()

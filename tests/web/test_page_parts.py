@@ -54,6 +54,14 @@ def test_where_a_completion_thinks(call, text, range_):
     assert call("parts/completion", "thinking", text) == range_
 
 
+def test_later_metrics_follow_and_series_that_come_or_end_have_gaps(call):
+    first = {"steps": [0, 1], "series": {"reward": [0.1, 0.2], "old": [1, None]}}
+    later = {"steps": [2], "series": {"reward": [0.3], "new": [5]}}
+    series = {"reward": [0.1, 0.2, 0.3], "old": [1, None, None], "new": [None, None, 5]}
+    assert call("parts/panels", "joined", first, later) == {"steps": [0, 1, 2], "series": series}
+    assert call("parts/panels", "joined", first, {"steps": [], "series": {}}) == first
+
+
 def test_hidden_characters_are_named_and_others_are_left(call):
     assert call("dom", "plain", "a\u202eb\u200b\x07") == "a⟨U+202E⟩b⟨U+200B⟩⟨U+0007⟩"
     assert call("dom", "plain", "naïve 日本 مرحبا 👩 tab\t line\n") == "naïve 日本 مرحبا 👩 tab\t line\n"

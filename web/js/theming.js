@@ -1,5 +1,7 @@
 // Light and dark, and the colours of the style sheet for what is drawn by script.
 
+import { h, styled } from "./dom.js";
+
 /** Whether the page is dark now. */
 export function isDark() {
   const chosen = document.documentElement.dataset.theme;
@@ -22,9 +24,13 @@ export function setTheme() {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("theme")));
 
 /**
- * A colour of the style sheet.
+ * A colour of the style sheet in the theme of now. Asked of an element that uses it: the property itself is a pair.
  * @param {string} name A custom property, such as `--ink`.
  */
 export function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const user = styled(h("span", { hidden: true }), { color: `var(${name})` });
+  document.body.append(user);
+  const found = getComputedStyle(user).color;
+  user.remove();
+  return found;
 }

@@ -49,20 +49,17 @@ function line(metrics, name) {
 }
 
 /**
- * Metrics with later ones behind them; steps that came again are the later ones (a run that was resumed).
+ * Metrics with those of later steps behind them; a series that one of the two lacks has gaps there.
  * @param {Metrics} metrics
  * @param {Metrics} later
  * @returns {Metrics}
  */
 export function joined(metrics, later) {
-  const first = later.steps[0];
-  const kept = first === undefined ? metrics.steps.length : metrics.steps.filter((step) => step < first).length;
-  const steps = [...metrics.steps.slice(0, kept), ...later.steps];
+  const gaps = (/** @type {Metrics} */ of) => Array(of.steps.length).fill(null);
   /** @type {Metrics["series"]} */
   const series = Object.create(null);
   for (const name of new Set([...Object.keys(metrics.series), ...Object.keys(later.series)])) {
-    const before = (metrics.series[name] ?? Array(metrics.steps.length).fill(null)).slice(0, kept);
-    series[name] = [...before, ...(later.series[name] ?? Array(later.steps.length).fill(null))];
+    series[name] = [...(metrics.series[name] ?? gaps(metrics)), ...(later.series[name] ?? gaps(later))];
   }
-  return { steps, series };
+  return { steps: [...metrics.steps, ...later.steps], series };
 }
