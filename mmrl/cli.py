@@ -277,37 +277,71 @@ def reproduce(
 
 
 @app.command()
-def doctor() -> None:
-    """Versions, accelerators, and what is missing and what that disables."""
+def doctor(
+    runs: RunsFolder = Path("runs"),
+    train: Annotated[bool, typer.Option("--train", help="Train the tiny model for two steps, here.")] = False,
+    processes: Annotated[
+        int | None, typer.Option(help="Of --train; default one for each GPU.", show_default=False)
+    ] = None,
+    strategy: Annotated[str, typer.Option(help="Of --train: ddp, zero1, zero2 or zero3.")] = "ddp",
+) -> None:
+    """Versions, accelerators, and what is missing and what that disables; exit status 1 if mmrl cannot train."""
     from mmrl.doctor import examine
+    from mmrl.doctor.findings import show
 
-    console.print(examine())
+    if not train:
+        sound = show(examine(runs), console)
+    else:
+        from mmrl.doctor.selftest import selftest
+
+        sound = show(selftest(processes=processes, strategy=strategy), console)
+    if not sound:
+        raise typer.Exit(1)
 
 
 def main() -> None:
     """Errors that a user can mend are printed without a traceback; everything else shows one.
 
-    A reward that failed too often shows the traceback of its first failure, which is of the reward's own code.
+    A reward that failed too often shows the traceback of its first failure, which is of the reward's own code. Of
+    several ranks each says what no other has said.
     """
+    from mmrl import distributed
     from mmrl.plugins import ConfigError
 
     try:
         app()
-    except RuntimeError as error:
-        from rewards.scoring import RewardFailure
-
-        if not isinstance(error, RewardFailure):
-            raise
-        if error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)
-        Console(stderr=True).print(Text(f"error: {error}", style="red"), soft_wrap=True)
-        sys.exit(1)
+    except SystemExit as ended:
+        if not ended.code:
+            distributed.stop()
+        raise
     except ConfigError as error:
-        Console(stderr=True).print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        say(f"error: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; `--resume` continues from the latest checkpoint")
+        say("interrupted; `--resume` continues from the latest checkpoint")
         sys.exit(130)
+    except Exception as error:
+        from rewards.scoring import RewardFailure
+
+        if isinstance(error, RewardFailure):
+            say(f"error: {error}", of=error.__cause__)
+        elif distributed.size() == 1:
+            raise
+        else:
+            say(f"error: {type(error).__name__}: {error}", of=error)
+        sys.exit(1)
+
+
+def say(message: str, *, of: BaseException | None = None) -> None:
+    """Print an error, after the traceback of what it comes from; not if another rank has printed the same."""
+    from mmrl import distributed
+
+    if not distributed.first_to_say(message):
+        return
+    if of is not None:
+        traceback.print_exception(of)
+    rank = f"rank {distributed.rank()}: " if distributed.size() > 1 else ""
+    Console(stderr=True).print(Text(f"{rank}{message}", style="red"), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_pipelines.budget import Budget
 from data_pipelines.decoding import Decoding
+from mmrl.batches import nearest_updates
 from mmrl.layering import STAGES, at, lay_over, merge_keys
 from mmrl.plugins import ConfigError, hint_of, nearest, takes_text
 from mmrl.runs.checkpoints import model_at
@@ -168,6 +169,8 @@ class Config:
     distribution: DistributionConfig = field(default_factory=DistributionConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    logging: list[StageSpec] = field(default_factory=list)
+    """Where metrics go besides metrics.jsonl: `tensorboard`, `wandb`, `trackio`, or a logger of your own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,7 +328,7 @@ def normalise_stages(raw: dict[str, Any]) -> dict[str, Any]:
     for key in ("sampler", "rollout"):
         if key in raw:
             raw[key] = one(raw[key])
-    for key in ("rewards", "advantages"):
+    for key in ("rewards", "advantages", "logging"):
         if isinstance(raw.get(key), list):
             raw[key] = [one(spec) for spec in raw[key]]
     loss = raw.get("loss")
@@ -373,13 +376,14 @@ def check_combinations(config: Any, where: str) -> None:
             problems.append("evaluate.every is set but data.test is not.")
         if config.optimizer.epochs < 1:
             problems.append(f"optimizer.epochs = {config.optimizer.epochs}: at least 1.")
-        parts = config.optimizer.updates_per_rollout / max(config.optimizer.epochs, 1)
-        if parts != int(parts) or parts < 1:
-            problems.append("optimizer.updates_per_rollout must be a multiple of optimizer.epochs.")
-        elif parts > config.prompts_per_step:
+        updates, epochs = config.optimizer.updates_per_rollout, max(config.optimizer.epochs, 1)
+        if config.prompts_per_step >= 1 and (
+            updates % epochs or not epochs <= updates <= epochs * config.prompts_per_step
+        ):
             problems.append(
-                f"optimizer.updates_per_rollout / epochs = {int(parts)} parts, but prompts_per_step = "
-                f"{config.prompts_per_step}; groups are not split between updates."
+                f"optimizer.updates_per_rollout = {updates} with optimizer.epochs = {epochs} and prompts_per_step = "
+                f"{config.prompts_per_step}: every pass has as many updates, and each update at least one whole group. "
+                f"Nearest: {nearest_updates(updates, epochs, config.prompts_per_step)}."
             )
     if config.steps < 1:
         problems.append(f"steps = {config.steps}: at least 1.")

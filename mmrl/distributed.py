@@ -8,11 +8,14 @@ results are put together here, by `gather` or, for tensors that are 0 where a ra
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mmrl.plugins import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +25,7 @@ T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)
 """How long a rank waits for the others in one collective; the slowest reward of a step must be faster."""
 
-_records: list[object] = []
+_records: list[Any] = []
 """The process group that records travel over: gloo, also beside NCCL, for they are on the CPU."""
 
 _first: list[Callable[[], None]] = []
@@ -43,7 +46,13 @@ def start() -> None:
 
     cuda = torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        place, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if place >= there:
+            raise ConfigError(
+                f"{os.environ.get('LOCAL_WORLD_SIZE', place + 1)} processes were started on a machine with {there} "
+                f"GPU(s); every process has one of its own.\n  Start {there} (--nproc-per-node={there}, GPUS={there})."
+            )
+        torch.cuda.set_device(place)
     if not torch_distributed.is_initialized():
         torch_distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT)
     _records.append(torch_distributed.new_group(backend="gloo", timeout=TIMEOUT))
@@ -56,6 +65,20 @@ def stop() -> None:
 
         _records.clear()
         torch_distributed.destroy_process_group()
+
+
+def first_to_say(message: str) -> bool:
+    """Whether no other rank has asked this about the same message: what fails on all ranks is then said once. True
+    where the ranks cannot be asked any more."""
+    if not _records:
+        return True
+    from torch.distributed.distributed_c10d import _get_default_store
+
+    try:
+        asked: int = _get_default_store().add(f"said {hashlib.sha256(message.encode()).hexdigest()}", 1)
+    except RuntimeError:  # whoever holds the store is gone
+        return True
+    return asked == 1
 
 
 def rank() -> int:
@@ -126,12 +149,19 @@ def _do_first() -> None:
 
 @contextmanager
 def rank_zero_first() -> Iterator[None]:
-    """What rank 0 does inside is done before the other ranks do it."""
+    """What rank 0 does inside is done before the other ranks do it. What it refuses they refuse in the same words."""
     if rank() > 0:
-        wait()
-    yield
-    if rank() == 0:
-        wait()
+        refused = gather(None)[0]
+        if refused is not None:
+            raise ConfigError(refused)
+        yield
+        return
+    try:
+        yield
+    except ConfigError as error:
+        gather(str(error))
+        raise
+    gather(None)
 
 
 def shares(sizes: Sequence[int], keys: Sequence[Hashable], ranks: int) -> list[list[int]]:

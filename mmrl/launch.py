@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rich.progress import track
 from data_pipelines.dataset import read_samples
 from data_pipelines.media import BadMedia, configure, readers_used
 from mmrl import distributed
+from mmrl.batches import Batches, check_processes, micro_batch_line
 from mmrl.config import Config, DataConfig, EvaluateConfig, ModelConfig, dump, load_config, settings_from
 from mmrl.console import StepPrinter
 from mmrl.evaluation import Evaluation, evaluate
@@ -30,6 +31,7 @@ from mmrl.records import Sample
 from mmrl.registry import VOTES
 from mmrl.runs import layout
 from mmrl.runs.checkpoints import model_at
+from mmrl.runs.loggers import make_loggers
 from mmrl.runs.run import Run
 from mmrl.runs.summary import summary
 from mmrl.stages import Policy
@@ -46,6 +48,8 @@ def run_training(
     distributed.start()
     console.quiet = console.quiet or distributed.rank() > 0
     config: Config = load_config(config_file, overrides)
+    check_processes(config, where=config_file, ranks=distributed.size())
+    loggers = make_loggers(config.logging, where=config_file)
     folder = Path(config.runs) / config.name
     kind = policy_class(config.model.path)
     recipe = make_recipe(config, kind, where=config_file)
@@ -64,13 +68,14 @@ def run_training(
         held_out = check_prompts(policy, held_out, config.data, console)
     policy.prepare([*samples, *held_out], how)
     if distributed.size() > 1:
-        policy = SharedPolicy(policy)
-    describe_run(config, policy, samples, folder, console)
+        policy = SharedPolicy(policy)  # type: ignore[assignment]
+    describe_run(config, policy, recipe, samples, folder, console)
     if dry_run:
         recipe.rewards.close()
         console.print(preview(config, policy, recipe, samples))
         return folder
     run = Run.open(folder, dump(config), StepPrinter(console, steps=config.steps), resume=resume)
+    run.log_to(loggers, asdict(config))
     try:
         train(run, policy, recipe, {sample.id: sample for sample in samples}, held_out)
     except BaseException as error:
@@ -78,6 +83,8 @@ def run_training(
         raise
     finally:
         recipe.rewards.close()
+        if run.loggers is not None:
+            run.loggers.close()
     distributed.wait()
     if distributed.rank() == 0:
         run.writer.event("finished", steps=config.steps)
@@ -256,17 +263,26 @@ def check_prompts(policy: Policy, samples: Sequence[Sample], data: DataConfig, c
     return [sample for sample, error in checked if error is None]
 
 
-def describe_run(config: Config, policy: Policy, samples: Sequence[Sample], folder: Path, console: Console) -> None:
+def describe_run(
+    config: Config, policy: Policy, recipe: Recipe, samples: Sequence[Sample], folder: Path, console: Console
+) -> None:
     """Everything that follows from the settings, in one line each."""
     trained = sum(parameter.numel() for _, parameter in policy.trainable())
-    rows = config.prompts_per_step * config.group_size
+    batches = Batches.of(config, ranks=distributed.size())
     epochs = config.steps * config.prompts_per_step / len(samples)
     lines = [
         f"{config.model.path}: {trained / 1e6:,.2f} M parameters train on {policy.device}",
-        f"{config.steps} steps of {config.prompts_per_step} prompts x {config.group_size} completions = {rows} rows, "
-        f"{config.optimizer.updates_per_rollout} update(s) each; {epochs:.2f} epochs of {len(samples):,} samples",
+        f"{config.steps} steps of {config.prompts_per_step} prompts, {epochs:.2f} epochs of {len(samples):,} samples",
+        *batches.lines(strategy=config.distribution.strategy),
         f"run: {folder}",
     ]
+    if policy.makes == "text":
+        how: Any = recipe.sampling.at(0, config.steps)
+        prompt, completion = config.data.budget.max_tokens, how.max_new_tokens
+        group = prompt + config.group_size * completion
+        lines.insert(
+            -1, f"micro-batches: {micro_batch_line(config.micro_batch_tokens, row=prompt + completion, group=group)}"
+        )
     if used := readers_used():
         lines.append("videos are read with " + ", ".join(f"{name} ({count})" for name, count in used.items()))
     for line in lines:

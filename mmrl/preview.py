@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from mmrl.batches import micro_batch_line
+
 if TYPE_CHECKING:
     from mmrl.config import Config, SftConfig
     from mmrl.recipe import Recipe
@@ -31,7 +33,8 @@ def preview(config: Config, policy: Policy, recipe: Recipe, samples: Sequence[Sa
         how: Any = recipe.sampling.at(0, config.steps)
         packed = longest + config.group_size * how.max_new_tokens
         table.add_row("tokens per step", f"at most {config.prompts_per_step * packed:,}, prompts read once per group")
-        table.add_row("micro-batch", f"{config.micro_batch_tokens:,} tokens; a whole group has at most {packed:,}")
+        row = longest + how.max_new_tokens
+        table.add_row("micro-batches", micro_batch_line(config.micro_batch_tokens, row=row, group=packed))
     compared = "logp_ref" in recipe.loss_needs | recipe.credit_needs
     add_memory(table, policy, reference=compared and config.model.adapter is None)
     return table

@@ -68,3 +68,9 @@ VOTES = {
     "majority": "mmrl.evaluation.votes:majority",
     "region": "mmrl.methods.gui_rc:region_vote",
 }
+
+LOGGERS = {
+    "tensorboard": "mmrl.runs.loggers:TensorBoard",
+    "wandb": "mmrl.runs.loggers:WandB",
+    "trackio": "mmrl.runs.loggers:Trackio",
+}

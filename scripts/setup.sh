@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv and install mmrl with the tested versions of constraints.txt. Run again, it changes nothing and takes a second.
-# usage: scripts/setup.sh [extra ...]     extras: dev (default), bench, capture, charts, images
+# usage: scripts/setup.sh [extra ...]     extras: dev (default), bench, capture, charts, images, loggers
 # Needs Python 3.10 or newer, a C compiler and a package registry. PYTHON=... chooses the interpreter.
 # With `dev` or `capture`, as root on Debian and its kin, Chromium is installed too if no such browser is there; without
 # one everything works but `mmrl data capture` and its tests.

@@ -8,6 +8,9 @@
 # (tests/data_pipelines/formats) and the tiny model, converted and read by the script's own commands. Two more lines a script
 # may have before that: `base=MODEL`, where later stages begin with what earlier ones make, is what a dry run looks at in their
 # place; `sample_settings=(key=value ...)` are settings of a dry run on the samples, where no judge is served.
+#
+# GPUS=8 bash scripts/train_x.sh ... trains with so many processes on this machine (scripts/launch/node.sh), and
+# LAUNCH="scripts/launch/nodes.sh" HOSTS=hostfile with whatever the command says. Supervised stages run in one process.
 set -euo pipefail
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 samples=$project/tests/data_pipelines/formats
@@ -71,8 +74,16 @@ cold_start() { # FOLDER RECIPE [key=value ...]: supervised fine-tuning into FOLD
   [ -d "$1" ] || mmrl sft "${@:2}" "${stage_settings[@]}"
 }
 
+launch=(mmrl)
+if [ -n "${LAUNCH-}" ]; then
+  read -ra launch <<<"$LAUNCH"
+  [ ! -f "$project/${launch[0]}" ] || launch[0]=$project/${launch[0]}
+elif [ -n "${GPUS-}" ]; then
+  launch=("$project/scripts/launch/node.sh")
+fi
+
 train() { # RECIPE [key=value ...], then the settings of the command line
-  mmrl train "$@" "${stage_settings[@]}" "${overrides[@]}"
+  "${launch[@]}" train "$@" "${stage_settings[@]}" "${overrides[@]}"
 }
 
 evaluate() { # nothing to evaluate after a dry run

@@ -248,11 +248,14 @@ def test_a_missing_key_is_named(write):
         (["micro_batch_tokens=0"], "micro_batch_tokens"),
         (["optimizer.learning_rate=0"], "optimizer.learning_rate = 0"),
         (["evaluate.every=5"], "evaluate.every is set but data.test is not"),
-        (["optimizer.epochs=2", "optimizer.updates_per_rollout=3"], "multiple of optimizer.epochs"),
+        (
+            ["optimizer.epochs=2", "optimizer.updates_per_rollout=3"],
+            "every pass has as many updates.* Nearest: 2 or 4\\.",
+        ),
         (["optimizer.ema=1.0"], "optimizer.ema = 1.0: a decay between 0 and 1"),
         (["optimizer.ema=0.9", "optimizer.ema_every=0"], "optimizer.ema_every = 0"),
-        (["optimizer.updates_per_rollout=0"], "multiple of optimizer.epochs"),
-        (["optimizer.updates_per_rollout=5"], "5 parts, but prompts_per_step = 4"),
+        (["optimizer.updates_per_rollout=0"], "optimizer.updates_per_rollout = 0 .* Nearest: 1\\."),
+        (["optimizer.updates_per_rollout=5"], "prompts_per_step = 4: .* at least one whole group. Nearest: 4\\."),
         (
             ["sampler={name: variance_aware, weighted: {schedule: linear}}"],
             "sampler.weighted is a schedule; a sampler is",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmrl import distributed
 from mmrl.console import StepPrinter
 from mmrl.ema import MovingAverage
-from mmrl.plugins import ConfigError
+from mmrl.plugins import ConfigError, Stage
 from mmrl.runs.checkpoints import (
     MODEL,
     latest_checkpoint,
@@ -18,6 +18,7 @@ from mmrl.runs.checkpoints import (
     read_state,
     save_checkpoint,
 )
+from mmrl.runs.loggers import Loggers
 from mmrl.runs.writer import RunWriter
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Run:
 
     def __init__(self, writer: RunWriter, printer: StepPrinter, *, checkpoint: Path | None = None) -> None:
         self.writer, self.printer, self._checkpoint = writer, printer, checkpoint
+        self.loggers: Loggers | None = None
         self.first_step = 0 if checkpoint is None else int(read_state(checkpoint)["step"]) + 1
 
     @classmethod
@@ -45,6 +47,15 @@ class Run:
             checkpoint = latest_checkpoint(folder)
             first_step = 0 if checkpoint is None else int(read_state(checkpoint)["step"]) + 1
             return cls(RunWriter.resume(folder, first_step=first_step, rank=rank), printer, checkpoint=checkpoint)
+
+    def log_to(self, loggers: Sequence[Stage], config: Mapping[str, Any]) -> None:
+        """Give the metrics to these loggers as well, from rank 0. What they fail at becomes a warning."""
+        if self.writer.rank == 0 and loggers:
+            self.loggers = Loggers(loggers, self.folder, config, self.first_step, self.warn)
+
+    def warn(self, message: str) -> None:
+        self.printer.console.print(f"warning: {message}", style="yellow", markup=False)
+        self.writer.event("warning", message=message)
 
     @property
     def folder(self) -> Path:
@@ -90,6 +101,8 @@ class Run:
         if self.writer.rank > 0:
             return
         self.writer.record_metrics(step, metrics)
+        if self.loggers is not None:
+            self.loggers.log(step, metrics)
         for warning in self.printer.step(step, metrics):
             self.writer.event("warning", step=step, message=warning)
 
@@ -102,6 +115,8 @@ class Run:
             return
         interval = {"score": result.score, "low": result.low, "high": result.high}
         self.writer.event("evaluation", step=step, prompts=result.prompts, **interval)
+        if self.loggers is not None:
+            self.loggers.log(step, {f"evaluation/{name}": value for name, value in interval.items()})
         self.printer.evaluation(step, result)
 
     def checkpoint(

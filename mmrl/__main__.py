@@ -1,0 +1,5 @@
+"""`python -m mmrl`: the `mmrl` command, for launchers that start a module."""
+
+from mmrl.cli import main
+
+main()
