@@ -392,24 +392,36 @@ def main() -> None:
 
     A reward that failed too often shows the traceback of its first failure, which is of the reward's own code.
     """
+    from data_pipelines.decoding import BadMedia
+    from mmrl import distributed
     from mmrl.plugins import ConfigError
 
     try:
         app()
     except RuntimeError as error:
+        from mmrl.endings import Ending, Stopped, leave
         from rewards.scoring import RewardFailure
+
+        if "mmrl.peers" in sys.modules:  # a training
+            error = sys.modules["mmrl.peers"].before_the_run(error) or error
+        if isinstance(error, Ending):
+            if not error.quiet:
+                said, style = (str(error), "") if isinstance(error, Stopped) else (f"error: {error}", "red")
+                Console(stderr=True).print(Text(said, style=style), soft_wrap=True)
+            leave(error)
 
         if not isinstance(error, RewardFailure):
             raise
-        if error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)
-        Console(stderr=True).print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        if distributed.rank() == 0:  # all ranks know of all failures
+            if error.__cause__ is not None:
+                traceback.print_exception(error.__cause__)
+            Console(stderr=True).print(Text(f"error: {error}", style="red"), soft_wrap=True)
         sys.exit(1)
-    except ConfigError as error:
+    except (ConfigError, BadMedia) as error:
         Console(stderr=True).print(Text(f"error: {error}", style="red"), soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; `--resume` continues from the latest checkpoint")
+        Console(stderr=True).print("interrupted before the first step, or outside of a training")
         sys.exit(130)
 
 

@@ -9,8 +9,7 @@ results are put together here, by `gather` or, for tensors that are 0 where a ra
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -89,16 +88,6 @@ def wait() -> None:
         import torch.distributed as torch_distributed
 
         torch_distributed.barrier(group=_records[0])
-
-
-@contextmanager
-def rank_zero_first() -> Iterator[None]:
-    """What rank 0 does inside is done before the other ranks do it."""
-    if rank() > 0:
-        wait()
-    yield
-    if rank() == 0:
-        wait()
 
 
 def shares(sizes: Sequence[int], keys: Sequence[Hashable], ranks: int) -> list[list[int]]:
