@@ -318,11 +318,24 @@ def main() -> None:
         say(f"error: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        say("interrupted; `--resume` continues from the latest checkpoint")
+        say("interrupted before the first step, or outside of a training")
         sys.exit(130)
     except Exception as error:
+        from data_pipelines.decoding import BadMedia
+        from mmrl.endings import Ending, Stopped, leave
         from rewards.scoring import RewardFailure
 
+        if "mmrl.peers" in sys.modules:  # a training
+            error = sys.modules["mmrl.peers"].before_the_run(error) or error
+        if isinstance(error, Ending):
+            if not error.quiet:
+                style = "" if isinstance(error, Stopped) else "red"
+                words = str(error) if isinstance(error, Stopped) else f"error: {error}"
+                Console(stderr=True).print(Text(words, style=style), soft_wrap=True)
+            leave(error)
+        if isinstance(error, BadMedia):
+            say(f"error: {error}")
+            sys.exit(2)
         if isinstance(error, RewardFailure):
             say(f"error: {error}", of=error.__cause__)
         elif distributed.size() == 1:

@@ -72,7 +72,8 @@ class DataConfig:
     check: Literal["full", "off"] = "full"
     """`full` decodes and measures every row before training, so that a bad row stops the run at its start."""
     bad_media: Literal["stop", "skip"] = "stop"
-    """What a file that cannot be read does at the start: `stop` the run, or `skip` its rows, which are counted."""
+    """What a file that cannot be read, or that changes while the run goes on, does: `stop` the run, or `skip` its rows,
+    which are counted."""
     roots: list[str] = field(default_factory=list)
     """Folders, besides the dataset's own, that media may lie in; with any, absolute paths must lie there too."""
     decode: Decoding = field(default_factory=Decoding)
@@ -107,6 +108,8 @@ class OptimizerConfig:
     """Decay of a moving average of the trained weights, which evaluations and checkpoints then hold (`ema.py`)."""
     ema_every: int = 1
     """Updates from one change of the average to the next."""
+    max_bad_updates: int = 3
+    """An update whose loss or gradient is not finite is left out; after so many in a row the run stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +129,10 @@ class CheckpointConfig:
     every: int = 100
     """Steps between checkpoints; the last step always has one."""
     keep: int = 2
+    """The newest so many are kept."""
+    best: bool = True
+    """Keep the best as well, `checkpoints/best`: that of the highest evaluation's score, or without evaluations of the
+    highest mean reward over the last `every` steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +161,8 @@ class Config:
     """Completions per prompt."""
     micro_batch_tokens: int = 16_384
     """Tokens, prompt and padding included, that go through the model at once in training; bounds memory."""
+    memory_probe: Literal["auto", "on", "off"] = "auto"
+    """Try the largest rows before the first step, so that what does not fit is found at once; `auto`: on a GPU."""
     max_failed_rewards: float = 0.2
     """Share of a step's completions whose reward may fail before the run stops."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -397,6 +406,8 @@ def check_combinations(config: Any, where: str) -> None:
         problems.append("optimizer.ema is for `mmrl train`; `mmrl sft` keeps no average. Leave it out.")
     if config.optimizer.ema_every < 1:
         problems.append(f"optimizer.ema_every = {config.optimizer.ema_every}: at least 1.")
+    if config.optimizer.max_bad_updates < 1:
+        problems.append(f"optimizer.max_bad_updates = {config.optimizer.max_bad_updates}: at least 1.")
     if config.micro_batch_tokens < 1:
         problems.append("micro_batch_tokens: at least 1.")
     if problems:

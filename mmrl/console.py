@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 if TYPE_CHECKING:
     from mmrl.evaluation import Evaluation
@@ -55,8 +56,11 @@ class StepPrinter:
             f"(now {right:.0%} all right, {wrong:.0%} all wrong); such groups teach nothing. {remedy}, "
             f"raise sampling.{noise} or group_size, or draw other prompts with rollout.name=dynamic."
         )
-        self.console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+        self.warn(warning)
         return [warning]
+
+    def warn(self, message: str) -> None:
+        self.console.print(f"[yellow]warning:[/] {escape(message)}", highlight=False, soft_wrap=True)
 
     def evaluation(self, step: int, result: Evaluation) -> None:
         self.console.print(

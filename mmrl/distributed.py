@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mmrl.plugins import ConfigError
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -145,23 +143,6 @@ def preceded_by(call: Callable[[], None]) -> Iterator[None]:
 def _do_first() -> None:
     for call in _first:
         call()
-
-
-@contextmanager
-def rank_zero_first() -> Iterator[None]:
-    """What rank 0 does inside is done before the other ranks do it. What it refuses they refuse in the same words."""
-    if rank() > 0:
-        refused = gather(None)[0]
-        if refused is not None:
-            raise ConfigError(refused)
-        yield
-        return
-    try:
-        yield
-    except ConfigError as error:
-        gather(str(error))
-        raise
-    gather(None)
 
 
 def shares(sizes: Sequence[int], keys: Sequence[Hashable], ranks: int) -> list[list[int]]:

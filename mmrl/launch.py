@@ -22,6 +22,7 @@ from mmrl.config import Config, DataConfig, EvaluateConfig, ModelConfig, dump, l
 from mmrl.console import StepPrinter
 from mmrl.evaluation import Evaluation, evaluate
 from mmrl.evaluation.metrics import choose
+from mmrl.guard import guarded
 from mmrl.plugins import ConfigError, Stage, build
 from mmrl.policies import policy_class
 from mmrl.policies.shared import SharedPolicy
@@ -77,15 +78,12 @@ def run_training(
     run = Run.open(folder, dump(config), StepPrinter(console, steps=config.steps), resume=resume)
     run.log_to(loggers, asdict(config))
     try:
-        train(run, policy, recipe, {sample.id: sample for sample in samples}, held_out)
-    except BaseException as error:
-        run.writer.event("failed", error=f"{type(error).__name__}: {error}")
-        raise
+        with guarded(run):
+            train(run, policy, recipe, {sample.id: sample for sample in samples}, held_out)
     finally:
         recipe.rewards.close()
         if run.loggers is not None:
             run.loggers.close()
-    distributed.wait()
     if distributed.rank() == 0:
         run.writer.event("finished", steps=config.steps)
     console.print(summary(folder))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -47,12 +47,17 @@ class Updater:
     `zero.py` has the same for weights or optimizer states that are spread over the ranks.
     """
 
+    retries: ClassVar[bool] = True
+    """Whether a rank can begin its backward passes anew without the others."""
+
     def __init__(self, policy: Policy, config: OptimizerConfig) -> None:
         self.config = config
         self.optimizer = make_optimizer(policy, config)
         self.parameters = [parameter for _, parameter in policy.trainable()]
         self.followers: list[Callable[[], None]] = []
         """Called after every update."""
+        self.bad_in_a_row = 0
+        """Updates since the last one that was made."""
 
     def turns(self, batches: Sequence[T]) -> Iterator[tuple[T | None, bool]]:
         """(micro-batch, whether it is the last). None is a turn in which this rank has none and another has."""
@@ -71,18 +76,43 @@ class Updater:
     def backward(self, loss: Tensor, *, last: bool) -> None:
         loss.backward()
 
-    def update(self, *, rate: float) -> float:
-        """One update from the accumulated gradients, which it then clears. Returns their norm before clipping."""
-        add_up_gradients(self.parameters)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
-        check_norm(norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+    def update(self, *, rate: float, skip: bool = False) -> float:
+        """One update from the accumulated gradients, which it then clears. Returns their norm before clipping.
+
+        With a norm that is not finite, or to be `skip`ped, weights and states stay as they are; all ranks decide the
+        same, for all have the same norm.
+        """
+        norm = self.step(rate=rate, skip=skip)
+        if skip or not math.isfinite(norm):
+            self.bad_in_a_row += 1
+            return norm
+        self.bad_in_a_row = 0
         for follow in self.followers:
             follow()
         return norm
+
+    def step(self, *, rate: float, skip: bool) -> float:
+        add_up_gradients(self.parameters)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
+        if math.isfinite(norm) and not skip:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+        self.clear()
+        return norm
+
+    def clear(self) -> None:
+        """Forget the gradients so far."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def states_to_come(self) -> Iterator[None]:
+        """Inside, the memory is taken that the optimizer's states take from the first update on."""
+        held = [
+            torch.empty_like(parameter) for parameter in self.parameters for _ in range(2) if not self.optimizer.state
+        ]
+        yield
+        del held
 
     def state(self) -> OptimizerState:
         """The state of the optimizer, on rank 0 all of it; asked on every rank."""
@@ -100,14 +130,6 @@ def make_updater(policy: Policy, config: Config) -> Updater:
     from mmrl.zero import ZeroUpdater
 
     return ZeroUpdater(policy, config.optimizer, config.distribution)
-
-
-def check_norm(norm: float) -> None:
-    if not math.isfinite(norm):
-        raise FloatingPointError(
-            f"the gradient norm is {norm}: the loss or the model overflowed. The weights were not changed. "
-            "Lower optimizer.learning_rate, or compute in float32 (model.dtype=float32)."
-        )
 
 
 @torch.no_grad()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,6 +89,8 @@ class Tally:
     gap_count: int = 0
     gap_max: float = 0.0
     ratio_max: float = 0.0
+    bad: list[dict[str, Any]] = field(default_factory=list)
+    """Per micro-batch with a loss that is no number: which term, what it was, the ids of its samples."""
 
     def add(self, other: Tally) -> None:
         for name, value in other.sums.items():
@@ -108,17 +112,28 @@ class Report:
         self._norms: list[float] = []
         self._rate = 0.0
         self._coefficients: dict[str, float] = {}
+        self.bad: list[dict[str, Any]] = []
+        """Of the optimizer batch that was added up last, from all ranks."""
+        self.skipped: list[list[dict[str, Any]]] = []
+        """What was found, for each update that was not made."""
 
-    def term(self, name: str, value: float) -> None:
+    def term(self, name: str, values: Tensor, part: Rollouts) -> None:
+        """`values` f[n, T] are what the actions of `part` contribute to the term."""
+        value = float(values.sum())
         self._here.sums[f"loss/{name}"] += value
+        if not math.isfinite(value):
+            rows = (~values.isfinite().all(1)).nonzero().flatten().tolist() or range(len(part))
+            ids = list(dict.fromkeys(part.sample_of(row).id for row in rows))
+            self._here.bad.append({"found": f"loss/{name} is {value}", "samples": ids})
 
     def coefficient(self, name: str, value: float) -> None:
         """Of a loss term whose coefficient is a schedule."""
         self._coefficients[f"coef/{name}"] = value
 
     def begin(self, batch: Rollouts) -> None:
-        """`batch` is what the next update is made of."""
-        if self.first_logp is None:
+        """`batch` is what the next update is made of; begun anew, what was collected of it is forgotten."""
+        self._here = Tally()
+        if not self._updates:
             self.first_logp = torch.zeros(batch.mask.shape)
 
     def micro_batch(self, part: MicroBatch, batch: Rollouts, logp: Tensor, loss: float) -> None:
@@ -145,8 +160,10 @@ class Report:
 
     def add_up(self) -> None:
         """All micro-batches of an optimizer batch are done: join what the ranks collected."""
+        self.bad = []
         for tally in distributed.gather(self._here):
             self._total.add(tally)
+            self.bad += tally.bad
         self._here = Tally()
         if self._updates == 0 and self.first_logp is not None:
             distributed.add_up(self.first_logp)
@@ -155,6 +172,11 @@ class Report:
         self._updates += 1
         self._norms.append(grad_norm)
         self._rate = learning_rate
+
+    def not_updated(self, found: list[dict[str, Any]]) -> None:
+        """`found` says what stood against it."""
+        self._updates += 1
+        self.skipped.append(found)
 
     @property
     def mean_gap(self) -> float:
@@ -168,6 +190,7 @@ class Report:
             **self._coefficients,
             "ratio_gap": self._total.gap_max,
             "ratio_max": self._total.ratio_max,
-            "grad_norm": sum(self._norms) / updates,
+            "grad_norm": sum(self._norms) / max(1, len(self._norms)),
             "learning_rate": self._rate,
+            **({"updates_skipped": float(len(self.skipped))} if self.skipped else {}),
         }

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from data_pipelines.media import configure
 from mmrl.config import SftConfig
+from mmrl.endings import BadUpdates
 from mmrl.launch import read_data
 from mmrl.optimization import Updater, learning_rate
 from mmrl.plugins import ConfigError
@@ -59,7 +60,12 @@ def sft(config: SftConfig, console: Console | None = None, *, dry_run: bool = Fa
             encoded = [encode_chat(policy, sample) for sample in batch]
             losses.append(backward(policy, encoded, budget=config.micro_batch_tokens))
             rate = learning_rate(config.optimizer, step, config.steps)
-            updater.update(rate=rate)
+            norm = updater.update(rate=rate)
+            if updater.bad_in_a_row >= config.optimizer.max_bad_updates:
+                raise BadUpdates(
+                    f"{updater.bad_in_a_row} updates in a row had no finite gradient (norm {norm} at step {step}), and "
+                    "were left out.\n  Lower optimizer.learning_rate, or compute in float32 (model.dtype=float32)."
+                )
             progress.update(task, advance=1, loss=f"loss {recent(losses):.4f}")
             if not console.is_terminal and (step + 1) % max(1, config.steps // 20) == 0:
                 console.print(f"step {step + 1}/{config.steps} loss {recent(losses):.4f}", highlight=False)

@@ -117,6 +117,10 @@ class Policy(Protocol):
 
     A policy whose actions read as text may have a method `pieces(rollouts) -> list[list[str]]` as well: per row the
     text of each action, which together are all that was written, special tokens by their names. Runs keep it.
+
+    For the memory probe it may have `largest(samples, how, *, group_size, prompts, budget) -> Rollouts`, as large as a
+    step's can get. One that completes fewer prompts at once where memory runs out says how many by
+    `generation_tokens`, and `limit_generation(tokens)` sets it.
     """
 
     provides: ClassVar[frozenset[str]]

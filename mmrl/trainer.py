@@ -9,7 +9,7 @@ in `policies/`. On several ranks everybody sees the whole step and works on a sh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,12 +20,14 @@ from torch import Tensor
 from mmrl import distributed
 from mmrl.advantages import spread
 from mmrl.evaluation import evaluate
+from mmrl.faults import Faults
 from mmrl.losses import weights
 from mmrl.optimization import Updater, learning_rate, make_updater
 from mmrl.randomness import derive
 from mmrl.recipe import Recipe, Term
-from mmrl.records import MicroBatch, Rollouts, Sample
+from mmrl.records import Rollouts, Sample
 from mmrl.report import Clock, Report, describe
+from mmrl.room import Room
 from mmrl.runs.run import Run
 from mmrl.schedules import Schedule
 from mmrl.stages import Context, Policy, Sampler
@@ -42,33 +44,44 @@ def train(
     updater = make_updater(policy, config)
     updater.followers.append(average.follow)
     metrics = run.restore(updater, sampler, memory)
+    faults = Faults(run, policy, updater, recipe)
+    faults.before_the_first_step(list(samples.values()))
     for step in range(run.first_step, config.steps):
-        clock = Clock()
-        context = make_context(step, policy, recipe, sampler, samples, metrics, memory)
+        run.step, clock = step, Clock()
+        context = make_context(step, policy, recipe, sampler, samples, metrics, memory, faults.readable)
         with updater.whole_weights():
             with clock("plan"):
                 survey(sampler, samples, recipe, context)
-                chosen, sizes = draw(sampler, samples, step)
+                chosen, sizes = faults.readable(*draw(sampler, samples, step))
             with clock("rollout"):
                 rollouts = recipe.rollout.at(step, config.steps, metrics)(policy, chosen, sizes, context)
             with clock("score"):
                 if rollouts.reward is None:
                     context.score(rollouts)
             with clock("credit"):
-                credit(policy, recipe, rollouts, context)
+                credit(policy, recipe, rollouts, context, room=faults.room)
         with clock("learn"):
             tolerance = policy.tolerance if step == run.first_step else None
-            report = learn(policy, updater, rollouts, recipe, context, tolerance=tolerance)
+            report = learn(policy, updater, rollouts, recipe, context, tolerance=tolerance, room=faults.room)
         sampler.observe(step, rollouts)
-        metrics = {**describe(rollouts, recipe.rewards), **report.metrics(), **clock.metrics()}
+        metrics = {**describe(rollouts, recipe.rewards), **report.metrics(), **clock.metrics(), **faults.metrics()}
         pieces = policy.pieces(rollouts) if hasattr(policy, "pieces") else None
         run.record(step, rollouts, metrics, pieces=pieces)
+        faults.after_updates(report)
+        score: float | None = None
         if run.due(step, config.evaluate.every) and held_out:
             with average.applied(), updater.whole_weights():
                 result = evaluate(policy, recipe.rewards, held_out, config.evaluate, recipe.sampling, seed=config.seed)
             run.evaluated(step, result)
-        if run.due(step, config.checkpoint.every) or step + 1 == config.steps:
-            run.checkpoint(step, policy, updater, average, sampler, metrics, memory, keep=config.checkpoint.keep)
+            score = result.score
+        stopped = faults.asked_to_stop() if step + 1 < config.steps else None
+        if run.due(step, config.checkpoint.every) or step + 1 == config.steps or stopped:
+            if not (config.evaluate.every and held_out):
+                score = run.mean_reward(config.checkpoint.every)
+            keep, best = config.checkpoint.keep, config.checkpoint.best
+            run.checkpoint(step, policy, updater, average, sampler, metrics, memory, keep=keep, best=best, score=score)
+        if stopped:
+            faults.stop(stopped)
 
 
 def draw(
@@ -96,6 +109,7 @@ def make_context(
     samples: Mapping[str, Sample],
     metrics: Mapping[str, float],
     memory: dict[str, Any] | None = None,
+    readable: Callable[[list[Sample], list[int]], tuple[list[Sample], list[int]]] = lambda *drawn: drawn,
 ) -> Context:
     seed, total = recipe.config.seed, recipe.config.steps
     how: Any = recipe.sampling.at(step, total, metrics)
@@ -119,56 +133,64 @@ def make_context(
         seed=seed,
         metrics=metrics,
         generate=generate,
-        draw=lambda request: draw(sampler, samples, step, request),
+        draw=lambda request: readable(*draw(sampler, samples, step, request)),
         score=lambda rollouts: recipe.score(rollouts, step),
         memory={} if memory is None else memory,
     )
 
 
-def credit(policy: Policy, recipe: Recipe, rollouts: Rollouts, context: Context) -> None:
+def credit(policy: Policy, recipe: Recipe, rollouts: Rollouts, context: Context, *, room: Room | None = None) -> None:
     """Fill `advantage` by the chain, after the signals its links need; log-probs that only the loss needs come last,
     of the actions that the chain has left to be trained. Rows without reward leave the mask, and with it every loss
     and every denominator: an update is as if they had not been made."""
     assert rollouts.reward is not None
-    early, budget = recipe.credit_needs, recipe.config.micro_batch_tokens
+    early, room = recipe.credit_needs, room or Room(recipe.config.micro_batch_tokens)
     old_early = bool(early & {"logp_old", *policy.provides})
     if old_early:
-        fill_logp_old(policy, rollouts, sorted(early & policy.provides), budget=budget)
+        fill_logp_old(policy, rollouts, sorted(early & policy.provides), room=room)
     if compared := sorted(early & policy.compares):
-        rollouts.signals |= policy.compare(rollouts, signals=compared, budget=budget)
+        rollouts.signals |= room.fit(
+            policy, rollouts, lambda budget: policy.compare(rollouts, signals=compared, budget=budget)
+        )
     if "logp_ref" in early:
-        fill_logp_ref(policy, rollouts, budget=budget)
+        fill_logp_ref(policy, rollouts, room=room)
     advantage = spread(rollouts.reward, rollouts)
     for stage in recipe.advantages:
         advantage = stage.at(context.step, context.total, context.metrics)(advantage, rollouts, context)
     rollouts.advantage = advantage.nan_to_num(0.0)
     rollouts.mask = rollouts.mask & ~advantage.isnan()
     if recipe.config.optimizer.updates_per_rollout > 1 and not old_early:
-        fill_logp_old(policy, rollouts, [], budget=budget)
+        fill_logp_old(policy, rollouts, [], room=room)
     if "logp_ref" in recipe.loss_needs - early:
-        fill_logp_ref(policy, rollouts, budget=budget)
+        fill_logp_ref(policy, rollouts, room=room)
 
 
 @torch.no_grad()
-def fill_logp_old(policy: Policy, rollouts: Rollouts, signals: list[str], *, budget: int) -> None:
+def fill_logp_old(policy: Policy, rollouts: Rollouts, signals: list[str], *, room: Room) -> None:
     """Log-probs of the policy that made the rollouts, by the training pass. One update per rollout needs none of this:
     its own log-probs are the old ones."""
-    rollouts.logp_old = torch.zeros(rollouts.mask.shape)
-    values_of = {name: torch.zeros(rollouts.mask.shape) for name in signals}
-    for batch in policy.micro_batches(rollouts, budget=budget):
-        logp, values = policy.logp(rollouts.part(batch), signals=signals)
-        rollouts.logp_old[batch.rows] += logp.cpu()
-        for name, value in values.items():
-            values_of[name][batch.rows] += value.cpu()
-    distributed.add_up(rollouts.logp_old)
-    rollouts.signals |= {name: distributed.add_up(values) for name, values in values_of.items()}
+
+    def compute(budget: int) -> dict[str, Tensor]:
+        found = {name: torch.zeros(rollouts.mask.shape) for name in ("logp_old", *signals)}
+        for batch in policy.micro_batches(rollouts, budget=budget):
+            logp, values = policy.logp(rollouts.part(batch), signals=signals)
+            for name, value in {**values, "logp_old": logp}.items():
+                found[name][batch.rows] += value.cpu()
+        return found
+
+    found = {name: distributed.add_up(v) for name, v in room.fit(policy, rollouts, compute).items()}
+    rollouts.logp_old = found.pop("logp_old")
+    rollouts.signals |= found
 
 
-def fill_logp_ref(policy: Policy, rollouts: Rollouts, *, budget: int) -> None:
-    rollouts.logp_ref = torch.zeros(rollouts.mask.shape)
-    for batch in policy.micro_batches(rollouts, budget=budget):
-        rollouts.logp_ref[batch.rows] += policy.reference_logp(rollouts.part(batch)).cpu()
-    distributed.add_up(rollouts.logp_ref)
+def fill_logp_ref(policy: Policy, rollouts: Rollouts, *, room: Room) -> None:
+    def compute(budget: int) -> Tensor:
+        logp = torch.zeros(rollouts.mask.shape)
+        for batch in policy.micro_batches(rollouts, budget=budget):
+            logp[batch.rows] += policy.reference_logp(rollouts.part(batch)).cpu()
+        return logp
+
+    rollouts.logp_ref = distributed.add_up(room.fit(policy, rollouts, compute))
 
 
 def learn(
@@ -179,24 +201,33 @@ def learn(
     context: Context,
     *,
     tolerance: float | None = None,
+    room: Room | None = None,
 ) -> Report:
-    """`updates_per_rollout` optimizer updates: `epochs` passes over the rollouts, whole groups in equal parts.
+    """`updates_per_rollout` optimizer updates: `epochs` passes over the rollouts, whole groups in equal parts. One
+    whose loss or gradient is not finite is left out; after `max_bad_updates` in a row no more are made.
 
     With a `tolerance` the log-probs are checked against those of the generation before anything is updated.
     """
     config, report = recipe.config.optimizer, Report()
+    room = room or Room(recipe.config.micro_batch_tokens)
     parts = config.updates_per_rollout // config.epochs
     rate = learning_rate(config, context.step, context.total)
     for _ in range(config.epochs):
         for part in range(min(parts, len(rollouts.samples))):
             batch = rollouts if parts == 1 else rollouts.select_groups(range(part, len(rollouts.samples), parts))
-            accumulate(policy, updater, batch, recipe, context, report)
+            if updater.bad_in_a_row >= config.max_bad_updates:
+                break
+            accumulate(policy, updater, batch, recipe, context, report, room=room)
             report.add_up()
-            if tolerance is not None:
+            if tolerance is not None and not report.bad:
                 check_on_policy(report, tolerance=tolerance)
                 tolerance = None
-            norm = updater.update(rate=rate)
-            report.updated(grad_norm=norm, learning_rate=rate)
+            norm = updater.update(rate=rate, skip=bool(report.bad))
+            if updater.bad_in_a_row:
+                ids = [sample.id for sample in batch.samples]
+                report.not_updated(report.bad or [{"found": f"the gradient's norm is {norm}", "samples": ids}])
+            else:
+                report.updated(grad_norm=norm, learning_rate=rate)
     if rollouts.logp_old is None:
         rollouts.logp_old = report.first_logp
     return report
@@ -219,7 +250,14 @@ def check_on_policy(report: Report, *, tolerance: float) -> None:
 
 
 def accumulate(
-    policy: Policy, updater: Updater, batch: Rollouts, recipe: Recipe, context: Context, report: Report
+    policy: Policy,
+    updater: Updater,
+    batch: Rollouts,
+    recipe: Recipe,
+    context: Context,
+    report: Report,
+    *,
+    room: Room | None = None,
 ) -> None:
     """Add up the gradient of the loss over one optimizer batch, a micro-batch at a time.
 
@@ -228,50 +266,60 @@ def accumulate(
     """
     where = (context.step, context.total, context.metrics)
     terms = [(term, term.stage.at(*where), term.coefficient(*where)) for term in recipe.terms]
+    room = room or Room(recipe.config.micro_batch_tokens)
     shares: dict[int, Tensor] = {}
-    micro_batches = policy.micro_batches(batch, budget=recipe.config.micro_batch_tokens)
     for index, (term, stage, coefficient) in enumerate(terms):
         if isinstance(term.coef, Schedule):
             report.coefficient(term.stage.name, coefficient)
         if term.is_group_loss:
             with updater.whole_weights():
-                shares[index] = group_coefficients(policy, stage, batch, micro_batches)
+                shares[index] = group_coefficients(policy, stage, batch, room)
         else:
             shares[index] = weights(batch.mask, term.aggregate, constant_length=recipe.constant_length)
     signals = sorted(recipe.loss_needs & policy.provides)
-    report.begin(batch)
-    for micro_batch, last in updater.turns(micro_batches):
-        if micro_batch is None:
-            updater.backward(updater.run(policy.idle), last=last)  # type: ignore[attr-defined]
-            continue
-        part = batch.part(micro_batch)
-        logp, values = updater.run(partial(policy.logp, part, signals=signals))
-        part = on_device(part, logp, values)
-        loss = logp.new_zeros(())
-        for index, (term, stage, coefficient) in enumerate(terms):
-            value = term_loss(term, stage, logp, part, shares[index][micro_batch.rows].to(logp.device))
-            report.term(term.stage.name, float(value.detach()))
-            loss = loss + coefficient * value
-        updater.backward(loss, last=last)
-        report.micro_batch(micro_batch, batch, logp.detach(), float(loss.detach()))
+
+    def backward(budget: int) -> None:
+        if updater.retries:
+            updater.clear()
+        report.begin(batch)
+        for micro_batch, last in updater.turns(policy.micro_batches(batch, budget=budget)):
+            if micro_batch is None:
+                updater.backward(updater.run(policy.idle), last=last)  # type: ignore[attr-defined]
+                continue
+            part = batch.part(micro_batch)
+            logp, values = updater.run(partial(policy.logp, part, signals=signals))
+            part = on_device(part, logp, values)
+            loss = logp.new_zeros(())
+            for index, (term, stage, coefficient) in enumerate(terms):
+                parts = term_loss(term, stage, logp, part, shares[index][micro_batch.rows].to(logp.device))
+                report.term(term.stage.name, parts.detach(), part)
+                loss = loss + coefficient * parts.sum()
+            updater.backward(loss, last=last)
+            report.micro_batch(micro_batch, batch, logp.detach(), float(loss.detach()))
+
+    room.fit(policy, batch, backward, again=updater.retries)
 
 
 def term_loss(term: Term, stage: Any, logp: Tensor, part: Rollouts, share: Tensor) -> Tensor:
-    """A micro-batch's contribution to the term's value (of a group loss: to its gradient only)."""
+    """f[n, T], a micro-batch's contributions to the term's value (of a group loss: to its gradient only)."""
     if term.is_group_loss:
-        return (share * logp).sum()
-    return (share * part.mask * stage(logp, part)).sum()
+        return share * logp
+    return share * part.mask * stage(logp, part)
 
 
 @torch.no_grad()
-def group_coefficients(policy: Policy, stage: Any, batch: Rollouts, micro_batches: list[MicroBatch]) -> Tensor:
+def group_coefficients(policy: Policy, stage: Any, batch: Rollouts, room: Room) -> Tensor:
     """f32[N, T], dL/dlogp of a group loss at the current policy: its log-probs without gradient, then one small
     autograd. A row may be cut over several micro-batches (some of its denoising steps in each). The loss compares the
     rows with an action to train; those without are not there, and their coefficients are 0."""
-    logp = torch.zeros(batch.mask.shape)
-    for micro_batch in micro_batches:
-        logp[micro_batch.rows] += policy.logp(batch.part(micro_batch))[0].cpu()
-    distributed.add_up(logp)
+
+    def compute(budget: int) -> Tensor:
+        logp = torch.zeros(batch.mask.shape)
+        for micro_batch in policy.micro_batches(batch, budget=budget):
+            logp[micro_batch.rows] += policy.logp(batch.part(micro_batch))[0].cpu()
+        return logp
+
+    logp = distributed.add_up(room.fit(policy, batch, compute))
     rows = batch.mask.any(1).nonzero().flatten().tolist()
     coefficients = torch.zeros_like(logp)
     if rows:

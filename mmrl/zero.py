@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch import Tensor
 from mmrl import distributed
 from mmrl.config import DistributionConfig, OptimizerConfig
 from mmrl.lockstep import Lockstep
-from mmrl.optimization import Updater, check_norm
+from mmrl.optimization import Updater
 from mmrl.plugins import ConfigError
 from mmrl.runs.checkpoints import OptimizerState
 
@@ -49,6 +49,8 @@ class AnyCall(torch.nn.Module):
 
 class ZeroUpdater(Updater):
     """AdamW with its states (stage 1), the gradients too (2) and the weights too (3) spread over the ranks."""
+
+    retries: ClassVar[bool] = False
 
     def __init__(self, policy: Policy, config: OptimizerConfig, distribution: DistributionConfig) -> None:
         stage = self.stage = int(distribution.strategy[-1])
@@ -187,15 +189,29 @@ class ZeroUpdater(Updater):
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss * distributed.size())
 
-    def update(self, *, rate: float) -> float:
+    def step(self, *, rate: float, skip: bool) -> float:
+        """DeepSpeed itself makes no update where the norm of all ranks' gradients is not finite, and clears them."""
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate
+        if skip:
+            self.spoil()
         self.engine.step()
-        norm = float(self.engine.get_global_grad_norm())
-        check_norm(norm)
-        for follow in self.followers:
-            follow()
-        return norm
+        return float(self.engine.get_global_grad_norm())
+
+    def clear(self) -> None:
+        """After a last `backward`, on all ranks."""
+        self.spoil()
+        self.engine.step()
+
+    def spoil(self) -> None:
+        """Make the gradients such that DeepSpeed throws them away."""
+        for gradients in self.engine.optimizer.averaged_gradients.values():
+            for gradient in gradients or ():
+                gradient.fill_(float("nan"))
+
+    @contextmanager
+    def states_to_come(self) -> Iterator[None]:
+        yield  # they are there from the start
 
     def state(self) -> OptimizerState:
         from deepspeed.utils import safe_get_full_optimizer_state

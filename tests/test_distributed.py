@@ -55,7 +55,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_video(folder / "video", count=3, test_count=1)
     texts = ("one", "two", "three")
     (folder / "texts.jsonl").write_text(
-        "".join(json.dumps({"messages": [{"role": "user", "content": text}], "target": {"answer": text}}) + "\n" for text in texts)
+        "".join(
+            json.dumps({"messages": [{"role": "user", "content": text}], "target": {"answer": text}}) + "\n"
+            for text in texts
+        )
     )
     common = {"runs": str(folder / "runs"), "steps": 3, "group_size": 4, "checkpoint": {"every": 2, "keep": 9}}
     recipes: dict[str, Any] = {

@@ -205,7 +205,7 @@ def test_a_group_loss_in_micro_batches_has_the_gradient_of_the_whole(place):
 def test_updates_take_whole_groups_and_every_row_once_an_epoch(place):
     optimizer = {"learning_rate": 1e-3, "updates_per_rollout": 6, "epochs": 2}
     policy, recipe, rollouts, context = collect(place, "updates", optimizer=optimizer)
-    report = learn(policy, torch.optim.AdamW([p for _, p in policy.trainable()]), rollouts, recipe, context)
+    report = learn(policy, Updater(policy, recipe.config.optimizer), rollouts, recipe, context)
     assert report._updates == 6
 
 

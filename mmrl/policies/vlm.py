@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from data_pipelines.media import Budget, load, with_outcomes
+from data_pipelines.media import Budget, load, measured, with_outcomes
 from data_pipelines.video.transforms import with_noise
 from mmrl.config import ModelConfig
 from mmrl.lockstep import Part
@@ -33,6 +33,7 @@ from mmrl.policies.pretrained import (
 from mmrl.policies.shared_prefix import Prompt, Sampling, SharedPrefix, pad_rows
 from mmrl.randomness import earlier_occurrences, torch_generator
 from mmrl.records import MicroBatch, Rollouts, Sample
+from mmrl.room import out_of_memory, release
 
 MEDIA_INPUTS = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
 
@@ -59,6 +60,7 @@ class VLMPolicy:
             model, forbidden=forbidden_tokens(model, processor), stops=stop_tokens(model, processor)
         )
         self._reference: SharedPrefix | None = None
+        self._fitting: int | None = None
         self._pieces = Pieces(processor.tokenizer)
 
     @classmethod
@@ -161,11 +163,7 @@ class VLMPolicy:
             for sample, size, before in zip(samples, sizes, earlier_occurrences(samples), strict=True)
         ]
         with self.generating():
-            completions = [
-                rows
-                for part in self._generation_batches(prompts, sizes, how)
-                for rows in self.engine.generate([prompts[i] for i in part], [noise[i] for i in part], how)
-            ]
+            completions = self._complete(prompts, noise, how)
         rollouts = self.assemble(seen, prompts, [[tokens for tokens, _ in rows] for rows in completions])
         rollouts.temperature = how.temperature or 1.0
         rollouts.logp_rollout = torch.zeros(rollouts.actions.shape)
@@ -366,13 +364,65 @@ class VLMPolicy:
 
         return spread(flat), None if flat_entropy is None else spread(flat_entropy)
 
+    def _complete(
+        self, prompts: Sequence[Prompt], noise: Sequence[Tensor], how: Sampling
+    ) -> list[list[tuple[Tensor, Tensor]]]:
+        """Per prompt its rows (tokens, log-probs). Prompts that do not fit into memory together are halved, and
+        `generation_tokens` with them."""
+        made: list[list[tuple[Tensor, Tensor]]] = []
+        sizes = [len(rows) for rows in noise]
+        while len(made) < len(prompts):
+            done = len(made)
+            part = [done + i for i in self._generation_batches(prompts[done:], sizes[done:], how)[0]]
+            try:
+                made += self.engine.generate([prompts[i] for i in part], [noise[i] for i in part], how)
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if len(part) == 1 or not out_of_memory(error):
+                    raise
+            release()
+            held = max(len(prompts[i]) + sizes[i] * how.max_new_tokens for i in part) * len(part)
+            self.limit_generation(held // 2)
+        return made
+
+    def limit_generation(self, tokens: int) -> None:
+        """From now on, because more did not fit."""
+        self._fitting = tokens
+
+    @property
+    def generation_tokens(self) -> int:
+        """As configured, or what was found to fit."""
+        return min(self.settings.generation_tokens, self._fitting or self.settings.generation_tokens)
+
+    def largest(
+        self, samples: Sequence[Sample], how: Sampling, *, group_size: int, prompts: int, budget: int
+    ) -> Rollouts:
+        """Rollouts as large as a step's can get, for a trial: the longest prompts, as many as the budget takes at once
+        and a step has, each with its group of the longest completions, of one and the same token."""
+        patch = int(self.processor.image_processor.patch_size)
+
+        def tokens(sample: Sample) -> float:
+            try:
+                vision = sum(media.tokens for media in measured(sample, self.budget, patch_size=patch).media)
+            except ValueError:  # a file that cannot be seen is no row of the run
+                return 0.0
+            return vision + len(str(sample.messages)) / 4
+
+        order = sorted(samples, key=tokens, reverse=True)
+        encoded = [self.encode(order[0])]
+        columns = len(encoded[0][1]) + group_size * how.max_new_tokens
+        encoded += [self.encode(sample) for sample in order[1 : min(prompts, max(1, budget // columns))]]
+        row = torch.full((how.max_new_tokens,), int(self.tokens_of("a")[0]))
+        seen, longest = zip(*encoded, strict=True)
+        return self.assemble(seen, longest, [[row] * group_size] * len(encoded))
+
     def _generation_batches(self, prompts: Sequence[Prompt], sizes: Sequence[int], how: Sampling) -> list[list[int]]:
         """Prompts in order, in parts whose KV cache holds at most `generation_tokens` tokens."""
         parts: list[list[int]] = []
         widest = 0
         for i, (prompt, size) in enumerate(zip(prompts, sizes, strict=True)):
             widest = max(widest, len(prompt) + size * how.max_new_tokens)
-            if not parts or widest * (len(parts[-1]) + 1) > self.settings.generation_tokens:
+            if not parts or widest * (len(parts[-1]) + 1) > self.generation_tokens:
                 parts.append([])
                 widest = len(prompt) + size * how.max_new_tokens
             parts[-1].append(i)

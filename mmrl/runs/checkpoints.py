@@ -1,4 +1,5 @@
 """Checkpoints: `checkpoints/step-000100/` with the model, its optimizer and the state of the run, complete or absent.
+`checkpoints/best` is a link to the one of the highest score.
 
     model/                   written by the policy: what the run has made, `optimizer.ema`'s average if there is one
     trained.safetensors      then the weights that training goes on with
@@ -11,6 +12,7 @@ No pickle anywhere: loading a checkpoint cannot run code. torch is imported only
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmrl.plugins import ConfigError
 from mmrl.runs import layout
-from mmrl.runs.files import atomic_folder, remove_folder
+from mmrl.runs.files import atomic_folder, point_to, remove_folder
+from mmrl.runs.space import bytes_in, require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +33,7 @@ OptimizerState = tuple[dict[str, "Tensor"], dict[str, Any]]
 """Tensors by `<parameter index>.<name>`, and what JSON can hold."""
 OPTIMIZER = "optimizer.safetensors"
 TRAINED = "trained.safetensors"
+BEST = "best"
 
 
 def save_checkpoint(
@@ -41,8 +45,10 @@ def save_checkpoint(
     keep: int,
     optimizer: OptimizerState | None = None,
     trained: Mapping[str, Tensor] | None = None,
+    keep_best: bool = False,
 ) -> Path:
-    """Write a checkpoint, then delete all others but the newest `keep - 1`. Call it on one rank.
+    """Write a checkpoint, then delete all others but the newest `keep - 1`, and with `keep_best` that of the highest
+    `state["score"]`. Call it on one rank. DiskFull, before anything is written, where there is no room for it.
 
     `save_model` fills the folder it is given; where that is not the weights that training goes on with, `trained` is.
     `state` must survive JSON: string keys, no tensors, lists for tuples;
@@ -52,6 +58,7 @@ def save_checkpoint(
         raise ConfigError(f"keep = {keep} would delete the checkpoint just written; it must be at least 1.")
     path = Path(run) / layout.CHECKPOINTS / layout.step_name(step)
     content = {**state, "step": step}
+    require(path, bytes_needed(run, optimizer), what=f"the checkpoint {path}")
     with atomic_folder(path) as folder:
         (folder / MODEL).mkdir()
         save_model(folder / MODEL)
@@ -65,7 +72,10 @@ def save_checkpoint(
 
             save_file({name: weights.contiguous() for name, weights in trained.items()}, folder / TRAINED)
         (folder / STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
-    others = [checkpoint for checkpoint in list_checkpoints(run) if checkpoint != path]
+    best = best_checkpoint(run) if keep_best else None
+    if best is not None:
+        point_to(path.parent / BEST, best.name)
+    others = [checkpoint for checkpoint in list_checkpoints(run) if checkpoint not in (path, best)]
     for old in others[: max(0, len(others) - (keep - 1))]:
         remove_folder(old)
     return path
@@ -95,6 +105,22 @@ def model_at(target: str) -> str:
     """What `model.path` and every `MODEL|RUN` name: the model itself; of a run, what its latest checkpoint holds."""
     is_run = (Path(target) / layout.CONFIG).is_file()
     return str(model_of(Path(target))) if is_run else target
+
+
+def best_checkpoint(run: Path) -> Path | None:
+    """The complete checkpoint of the highest score, the newest of equal ones; None if none has a score."""
+    scored = [(read_state(path).get("score"), path) for path in list_checkpoints(run)]
+    known = [(score, path) for score, path in scored if score is not None and math.isfinite(score)]
+    return max(reversed(known), key=lambda pair: pair[0])[1] if known else None
+
+
+def bytes_needed(run: Path, optimizer: OptimizerState | None) -> int:
+    """About as many as the latest checkpoint takes; before there is one, the optimizer's tensors, which are two numbers
+    per trained weight, and half as many again for the weights."""
+    latest = latest_checkpoint(run)
+    if latest is not None:
+        return bytes_in(latest)
+    return 0 if optimizer is None else sum(tensor.nbytes for tensor in optimizer[0].values()) * 3 // 2
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@
     annotations.jsonl                      stars and notes of whoever looked (`mmrl/viewer/annotations.py`)
     media/<SHA-256>.<ext>                  every image and video once, those of the prompts and those that were made
     checkpoints/step-000100/               see `checkpoints.py`
+    .lock                                  held by whoever trains (`lock.py`)
 
 Imports neither torch nor pyarrow, which take a while: whoever only follows a run's lines needs neither.
 """
@@ -23,11 +24,15 @@ from mmrl.plain import plain
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
+LOCK = ".lock"
 ROLLOUTS = "rollouts"
 MEDIA = "media"
 CHECKPOINTS = "checkpoints"
 
-EventKind = Literal["started", "resumed", "warning", "checkpoint", "evaluation", "finished", "failed"]
+EventKind = Literal[
+    "started", "resumed", "warning", "checkpoint", "evaluation", "finished", "failed", "stopped", "skipped", "memory"
+]
+"""`skipped`: an update or a row of the data that was left out; `memory`: less goes through the model at once."""
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 VIDEO_SUFFIXES = {".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg"}

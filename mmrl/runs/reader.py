@@ -45,7 +45,7 @@ class RunInfo:
     reward: float | None
     """Mean reward of the last recorded step."""
     state: State
-    """`stopped`: neither finished nor failed, and nobody is at work on it."""
+    """`stopped`: by a signal, or neither finished nor failed and nobody is at work on it."""
     started: float | None
     """Unix time in seconds."""
 
@@ -244,8 +244,8 @@ def _planned_steps(run: Path) -> int | None:
 
 def state_of(run: Path, events: Sequence[dict[str, Any]]) -> State:
     """What a run's events say of it, and where they leave it open, its process."""
-    turns = [event for event in events if event["kind"] in ("started", "resumed", "finished", "failed")]
-    if turns and turns[-1]["kind"] in ("finished", "failed"):
+    turns = [event for event in events if event["kind"] in ("started", "resumed", "finished", "failed", "stopped")]
+    if turns and turns[-1]["kind"] in ("finished", "failed", "stopped"):
         return turns[-1]["kind"]
     return "running" if turns and _alive(run, turns[-1]) else "stopped"
 

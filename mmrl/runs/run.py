@@ -19,7 +19,11 @@ from mmrl.runs.checkpoints import (
     save_checkpoint,
 )
 from mmrl.runs.loggers import Loggers
+from mmrl.runs.layout import EventKind
+from mmrl.runs.lock import RunLock
+from mmrl.runs.reader import read_events, read_metrics
 from mmrl.runs.writer import RunWriter
+from mmrl.stopping import StopRequest
 
 if TYPE_CHECKING:
     from mmrl.config import OptimizerConfig
@@ -36,17 +40,48 @@ class Run:
         self.writer, self.printer, self._checkpoint = writer, printer, checkpoint
         self.loggers: Loggers | None = None
         self.first_step = 0 if checkpoint is None else int(read_state(checkpoint)["step"]) + 1
+        self.step = self.first_step
+        """The one that is being made."""
+        self.stop = StopRequest()
+        self._lock: RunLock | None = None
 
     @classmethod
     def open(cls, folder: Path, config_yaml: str, printer: StepPrinter, *, resume: bool) -> Run:
-        """Begin a run, or with `resume` continue it from its latest checkpoint (from the start if it has none)."""
+        """Begin a run, or with `resume` continue it from its latest checkpoint (from the start if it has none). Rank 0
+        takes the lock, for all ranks."""
+        run = problem = None
+        if distributed.rank() == 0:
+            try:
+                run = cls._open(folder, config_yaml, printer, resume=resume)
+            except Exception as error:
+                problem = error
+        if not distributed.gather(problem is None)[0]:
+            raise problem or SystemExit(2)  # rank 0 says it
+        return run or cls._open(folder, config_yaml, printer, resume=resume)
+
+    @classmethod
+    def _open(cls, folder: Path, config_yaml: str, printer: StepPrinter, *, resume: bool) -> Run:
         rank = distributed.rank()
-        with distributed.rank_zero_first():
-            if not resume:
-                return cls(RunWriter.create(folder, config_yaml, rank=rank), printer)
-            checkpoint = latest_checkpoint(folder)
+        lock = RunLock(folder) if rank == 0 else None
+        try:
+            checkpoint = latest_checkpoint(folder) if resume else None
             first_step = 0 if checkpoint is None else int(read_state(checkpoint)["step"]) + 1
-            return cls(RunWriter.resume(folder, first_step=first_step, rank=rank), printer, checkpoint=checkpoint)
+            if resume:
+                writer = RunWriter.resume(folder, first_step=first_step, rank=rank)
+            else:
+                writer = RunWriter.create(folder, config_yaml, rank=rank)
+            run = cls(writer, printer, checkpoint=checkpoint)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        run._lock = lock
+        return run
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            self._lock.release()
 
     def log_to(self, loggers: Sequence[Stage], config: Mapping[str, Any]) -> None:
         """Give the metrics to these loggers as well, from rank 0. What they fail at becomes a warning."""
@@ -77,6 +112,7 @@ class Run:
         if self._checkpoint is None:
             return {}
         state = read_state(self._checkpoint)
+        updater.bad_in_a_row = state.get("bad_updates", 0)
         try:
             updater.restore(load_optimizer(self._checkpoint))
         except ConfigError as error:
@@ -110,6 +146,36 @@ class Run:
         """Whether something that happens every so many steps happens after this one."""
         return every > 0 and (step + 1) % every == 0
 
+    def mean_reward(self, steps: int) -> float | None:
+        """Over the last so many recorded steps; read by rank 0, None elsewhere."""
+        if self.writer.rank > 0:
+            return None
+        rewards = [line["reward"] for line in read_metrics(self.folder)[-steps:] if line.get("reward") is not None]
+        return sum(rewards) / len(rewards) if rewards else None
+
+    def note(self, kind: EventKind, message: str, **fields: Any) -> None:
+        """Record and print that something was left out or made smaller. By rank 0 what is the same on all ranks, and
+        by any rank what is its own."""
+        self.writer.event(kind, step=self.step, message=message, **fields)
+        self.printer.warn(message)
+
+    def shrunk(self, setting: str, configured: int, now: int, why: str) -> None:
+        """`setting` bounds memory, and less is used from now on: it is `configured` in the config."""
+        self.note(
+            "memory",
+            f"step {self.step}: out of memory; {setting} is now {now:,} (rank {self.writer.rank}: {why})",
+            **{setting: now, "configured": configured},
+        )
+
+    def fitting(self, setting: str, configured: int) -> int:
+        """What an earlier part of the run found to fit, on any rank, unless the config has changed since."""
+        found = [
+            int(event[setting])
+            for event in read_events(self.folder)
+            if event["kind"] == "memory" and setting in event and event.get("configured") == configured
+        ]
+        return min([configured, *found])
+
     def evaluated(self, step: int, result: Evaluation) -> None:
         if self.writer.rank > 0:
             return
@@ -130,10 +196,15 @@ class Run:
         memory: Mapping[str, Any],
         *,
         keep: int,
+        best: bool = False,
+        score: float | None = None,
     ) -> None:
-        """The model of a checkpoint is what the run has made: the moving average, if there is one. Rank 0 writes it."""
+        """The model of a checkpoint is what the run has made: the moving average, if there is one. Rank 0 writes it.
+        With `best` that of the highest score is kept as well."""
 
         state = {
+            "score": score,
+            "bad_updates": updater.bad_in_a_row,
             "sampler": sampler.state_dict(),
             "memory": dict(memory),
             "metrics": dict(metrics),
@@ -150,6 +221,7 @@ class Run:
                     keep=keep,
                     optimizer=optimizer,
                     trained=average.other(),
+                    keep_best=best,
                 )
-                self.writer.event("checkpoint", step=step, path=str(path.relative_to(self.folder)))
+                self.writer.event("checkpoint", step=step, path=str(path.relative_to(self.folder)), score=score)
             distributed.wait()

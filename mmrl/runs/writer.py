@@ -146,7 +146,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
     """A hard link where the file system allows it, a copy elsewhere; complete or absent."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source.resolve(), target)
+        os.link(source.resolve(), target)  # to an inode that is on the disk; a lost entry is made again
     except FileExistsError:  # another rank was faster
         pass
     except OSError:
