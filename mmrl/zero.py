@@ -96,8 +96,8 @@ class ZeroUpdater(Updater):
                 for key in [key for key, hook in hooks.items() if "deepspeed" in getattr(hook, "__module__", "")]:
                     del hooks[key]
             for parameter in module.parameters():
-                if not parameter.ds_persist:
-                    parameter.ds_persist = True
+                if not getattr(parameter, "ds_persist", False):
+                    setattr(parameter, "ds_persist", True)  # noqa: B010
                     persistent.append(parameter)
         if persistent:
             persistent[0].all_gather(persistent)
@@ -254,9 +254,9 @@ def gathers(model: torch.nn.Module, distribution: DistributionConfig) -> bool:
     free on the fullest GPU."""
     if distribution.generation != "auto" or not torch.cuda.is_available():
         return distribution.generation != "synchronised"
-    needed = sum(int(parameter.ds_numel) * parameter.element_size() for parameter in model.parameters())
+    needed = sum(getattr(parameter, "ds_numel", 0) * parameter.element_size() for parameter in model.parameters())
     fits = needed < 0.5 * torch.cuda.mem_get_info()[0]
-    return all(distributed.gather(fits))
+    return all(distributed.gather(bool(fits)))
 
 
 def import_deepspeed() -> Any:

@@ -18,9 +18,9 @@ from mmrl.runs.checkpoints import (
     read_state,
     save_checkpoint,
 )
-from mmrl.runs.loggers import Loggers
 from mmrl.runs.layout import EventKind
 from mmrl.runs.lock import RunLock
+from mmrl.runs.loggers import Loggers
 from mmrl.runs.reader import read_events, read_metrics
 from mmrl.runs.writer import RunWriter
 from mmrl.stopping import StopRequest
