@@ -9,10 +9,11 @@ results are put together here, by `gather` or, for tensors that are 0 where a ra
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +25,9 @@ TIMEOUT = timedelta(minutes=30)
 
 _records: list[object] = []
 """The process group that records travel over: gloo, also beside NCCL, for they are on the CPU."""
+
+_here = threading.local()
+"""`group`: the process group of a thread that has one of its own."""
 
 
 def launched() -> bool:
@@ -70,7 +74,7 @@ def gather(value: T) -> list[T]:
     import torch.distributed as torch_distributed
 
     values: list[T] = [value] * size()
-    torch_distributed.all_gather_object(values, value, group=_records[0])
+    torch_distributed.all_gather_object(values, value, group=_group())
     return values
 
 
@@ -79,7 +83,7 @@ def add_up(values: Tensor) -> Tensor:
     if _records:
         import torch.distributed as torch_distributed
 
-        torch_distributed.all_reduce(values, group=None if values.is_cuda else _records[0])
+        torch_distributed.all_reduce(values, group=None if values.is_cuda else _group())
     return values
 
 
@@ -88,7 +92,30 @@ def wait() -> None:
     if _records:
         import torch.distributed as torch_distributed
 
-        torch_distributed.barrier(group=_records[0])
+        torch_distributed.barrier(group=_group())
+
+
+def another_group() -> Any:
+    """A process group for a thread whose collectives go beside those of the main one; made on all ranks."""
+    if not _records:
+        return None
+    import torch.distributed as torch_distributed
+
+    return torch_distributed.new_group(backend="gloo", timeout=TIMEOUT)
+
+
+@contextmanager
+def within(group: Any) -> Iterator[None]:
+    """Inside, the collectives of this thread are those of the group."""
+    _here.group = group
+    try:
+        yield
+    finally:
+        _here.group = None
+
+
+def _group() -> Any:
+    return getattr(_here, "group", None) or _records[0]
 
 
 @contextmanager

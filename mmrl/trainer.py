@@ -1,6 +1,7 @@
 """The loop: plan, collect, score, credit, learn, record. It knows stages and never a method.
 
     train()   one run, a step at a time: the picture of docs/design.md
+    collect() the first half of a step: plan, rollout, score; a `Collector` says when it happens
     learn()   optimizer updates from the rollouts of a step: micro-batches, loss terms, global denominators
 
 What a stage promises is in `stages.py`; how a config becomes stages in `recipe.py`; what a policy does with log-probs
@@ -10,6 +11,7 @@ in `policies/`. On several ranks everybody sees the whole step and works on a sh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,6 +30,7 @@ from mmrl.records import MicroBatch, Rollouts, Sample
 from mmrl.report import Clock, Report, describe
 from mmrl.runs.run import Run
 from mmrl.schedules import Schedule
+from mmrl.serving.settings import is_served
 from mmrl.stages import Context, Policy, Sampler
 
 
@@ -42,18 +45,12 @@ def train(
     updater = make_updater(policy, config)
     updater.followers.append(average.follow)
     metrics = run.restore(updater, sampler, memory)
+    collector = make_collector(policy, recipe, sampler, samples)
     for step in range(run.first_step, config.steps):
         clock = Clock()
         context = make_context(step, policy, recipe, sampler, samples, metrics, memory)
         with updater.whole_weights():
-            with clock("plan"):
-                survey(sampler, samples, recipe, context)
-                chosen, sizes = draw(sampler, samples, step)
-            with clock("rollout"):
-                rollouts = recipe.rollout.at(step, config.steps, metrics)(policy, chosen, sizes, context)
-            with clock("score"):
-                if rollouts.reward is None:
-                    context.score(rollouts)
+            rollouts = collector.take(context, clock)
             with clock("credit"):
                 credit(policy, recipe, rollouts, context)
         with clock("learn"):
@@ -61,14 +58,65 @@ def train(
             report = learn(policy, updater, rollouts, recipe, context, tolerance=tolerance)
         sampler.observe(step, rollouts)
         metrics = {**describe(rollouts, recipe.rewards), **report.metrics(), **clock.metrics()}
+        metrics |= collector.metrics(rollouts)
         pieces = policy.pieces(rollouts) if hasattr(policy, "pieces") else None
         run.record(step, rollouts, metrics, pieces=pieces)
         if run.due(step, config.evaluate.every) and held_out:
-            with average.applied(), updater.whole_weights():
+            with average.applied(), updater.whole_weights(), collector.in_process():
                 result = evaluate(policy, recipe.rewards, held_out, config.evaluate, recipe.sampling, seed=config.seed)
             run.evaluated(step, result)
         if run.due(step, config.checkpoint.every) or step + 1 == config.steps:
             run.checkpoint(step, policy, updater, average, sampler, metrics, memory, keep=config.checkpoint.keep)
+
+
+class Collector:
+    """Where the rollouts of a step come from. Here they are made when they are asked for, by the policy itself;
+    `serving/collecting.py` has the same for servers, whose completions may be made some steps ahead."""
+
+    def __init__(self, policy: Policy, recipe: Recipe, sampler: Sampler, samples: Mapping[str, Sample]) -> None:
+        self.policy, self.recipe, self.sampler, self.samples = policy, recipe, sampler, samples
+
+    def take(self, context: Context, clock: Clock) -> Rollouts:
+        """The scored rollouts of the context's step."""
+        return collect(self.policy, self.recipe, self.sampler, self.samples, context, clock)
+
+    def in_process(self) -> AbstractContextManager[Any]:
+        """Inside, the policy generates by itself, with the weights it has."""
+        return nullcontext()
+
+    def metrics(self, rollouts: Rollouts) -> dict[str, float]:
+        """What there is to say of a step's rollouts besides what they are; asked once a step."""
+        return {}
+
+
+def make_collector(policy: Policy, recipe: Recipe, sampler: Sampler, samples: Mapping[str, Sample]) -> Collector:
+    """As `rollout.engine` has it."""
+    if not is_served(recipe.config):
+        return Collector(policy, recipe, sampler, samples)
+    from mmrl.serving.collecting import ServedCollector
+
+    return ServedCollector(policy, recipe, sampler, samples)
+
+
+def collect(
+    policy: Policy,
+    recipe: Recipe,
+    sampler: Sampler,
+    samples: Mapping[str, Sample],
+    context: Context,
+    clock: Clock,
+) -> Rollouts:
+    """The rollouts of the context's step: drawn, made and scored."""
+    with clock("plan"):
+        survey(sampler, samples, recipe, context)
+        chosen, sizes = draw(sampler, samples, context.step)
+    with clock("rollout"):
+        rollout = recipe.rollout.at(context.step, context.total, context.metrics)
+        rollouts: Rollouts = rollout(policy, chosen, sizes, context)
+    with clock("score"):
+        if rollouts.reward is None:
+            context.score(rollouts)
+    return rollouts
 
 
 def draw(
