@@ -24,6 +24,7 @@ from mmrl.batches import nearest_updates
 from mmrl.layering import STAGES, at, lay_over, merge_keys
 from mmrl.plugins import ConfigError, hint_of, nearest, takes_text
 from mmrl.runs.checkpoints import model_at
+from mmrl.serving import settings as serving
 
 StageSpec = dict[str, Any]
 """`{name: ..., setting: ...}`; in YAML a bare name is enough."""
@@ -171,6 +172,8 @@ class Config:
     sampling: dict[str, Any] = field(default_factory=dict)
     """How completions are made; the settings are the policy's (`mmrl methods list`), such as max_new_tokens."""
     rollout: StageSpec = field(default_factory=lambda: {"name": "on_policy"})
+    """`engine` says who generates: `in_process`, or `server`, which the section of that name describes."""
+    server: serving.ServerConfig | None = None
     rewards: list[StageSpec]
     advantages: list[StageSpec] = field(default_factory=lambda: [{"name": "group_relative"}])
     loss: LossConfig = field(default_factory=lambda: LossConfig(terms=[{"name": "clipped"}]))
@@ -221,6 +224,8 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = (), *, kind:
 def parse(raw: Mapping[str, Any], kind: type, *, where: str) -> Any:
     """Check a mapping against a section's dataclass and build it."""
     raw = normalise_stages(dict(raw))
+    if isinstance(raw.get("rollout"), dict):  # `engine` alone changes no stage
+        raw["rollout"] = {"name": "on_policy", **raw["rollout"]}
     check_keys(raw, kind, where=where, path="")
     try:
         config: Any = TypeAdapter(kind).validate_python(raw)
@@ -383,6 +388,7 @@ def check_combinations(config: Any, where: str) -> None:
             problems.append("rewards is empty: name at least one (`mmrl rewards list`).")
         if config.evaluate.every and not config.data.test:
             problems.append("evaluate.every is set but data.test is not.")
+        problems += serving.problems(config)
         if config.optimizer.epochs < 1:
             problems.append(f"optimizer.epochs = {config.optimizer.epochs}: at least 1.")
         updates, epochs = config.optimizer.updates_per_rollout, max(config.optimizer.epochs, 1)

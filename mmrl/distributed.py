@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -28,6 +29,8 @@ _records: list[Any] = []
 
 _first: list[Callable[[], None]] = []
 """What a rank does before it speaks to the others (`preceded_by`)."""
+_here = threading.local()
+"""`group`: the process group of a thread that has one of its own."""
 
 
 def launched() -> bool:
@@ -46,6 +49,8 @@ def start() -> None:
     if cuda:
         place, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
         if place >= there:
+            from mmrl.plugins import ConfigError
+
             raise ConfigError(
                 f"{os.environ.get('LOCAL_WORLD_SIZE', place + 1)} processes were started on a machine with {there} "
                 f"GPU(s); every process has one of its own.\n  Start {there} (--nproc-per-node={there}, GPUS={there})."
@@ -95,7 +100,7 @@ def gather(value: T) -> list[T]:
 
     _do_first()
     values: list[T] = [value] * size()
-    torch_distributed.all_gather_object(values, value, group=_records[0])
+    torch_distributed.all_gather_object(values, value, group=_group())
     return values
 
 
@@ -105,7 +110,7 @@ def add_up(values: Tensor) -> Tensor:
         import torch.distributed as torch_distributed
 
         _do_first()
-        torch_distributed.all_reduce(values, group=None if values.is_cuda else _records[0])
+        torch_distributed.all_reduce(values, group=None if values.is_cuda else _group())
     return values
 
 
@@ -115,7 +120,30 @@ def wait() -> None:
         import torch.distributed as torch_distributed
 
         _do_first()
-        torch_distributed.barrier(group=_records[0])
+        torch_distributed.barrier(group=_group())
+
+
+def another_group() -> Any:
+    """A process group for a thread whose collectives go beside those of the main one; made on all ranks."""
+    if not _records:
+        return None
+    import torch.distributed as torch_distributed
+
+    return torch_distributed.new_group(backend="gloo", timeout=TIMEOUT)
+
+
+@contextmanager
+def within(group: Any) -> Iterator[None]:
+    """Inside, the collectives of this thread are those of the group."""
+    _here.group = group
+    try:
+        yield
+    finally:
+        _here.group = None
+
+
+def _group() -> Any:
+    return getattr(_here, "group", None) or _records[0]
 
 
 def smallest(number: int) -> int:
@@ -141,7 +169,7 @@ def preceded_by(call: Callable[[], None]) -> Iterator[None]:
 
 
 def _do_first() -> None:
-    for call in _first:
+    for call in _first if getattr(_here, "group", None) is None else ():  # a thread apart runs no model
         call()
 
 

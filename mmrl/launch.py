@@ -35,6 +35,7 @@ from mmrl.runs.checkpoints import model_at
 from mmrl.runs.loggers import make_loggers
 from mmrl.runs.run import Run
 from mmrl.runs.summary import summary
+from mmrl.serving.settings import is_served
 from mmrl.stages import Policy
 from mmrl.trainer import train
 from rewards.scoring import check_targets
@@ -62,7 +63,9 @@ def run_training(
     recipe.check_signals(kind, where=config_file)
     check_gold(recipe, [*samples, *held_out], where=config_file)
     recipe.rewards.load()
-    policy = kind.load(config.model, config.data.budget)
+    policy: Any = kind.load(config.model, config.data.budget)
+    if is_served(config):
+        policy = with_servers(policy, config, folder, console)
     how = check_sampling(policy, recipe, where=config_file)
     if config.data.check == "full":
         samples = check_prompts(policy, samples, config.data, console)
@@ -84,6 +87,8 @@ def run_training(
         recipe.rewards.close()
         if run.loggers is not None:
             run.loggers.close()
+        if is_served(config):
+            policy.close()
     if distributed.rank() == 0:
         run.writer.event("finished", steps=config.steps)
     console.print(summary(folder))
@@ -134,6 +139,19 @@ def run_evaluation(
         )
     finally:
         recipe.rewards.close()
+
+
+def with_servers(policy: Policy, config: Config, folder: Path, console: Console) -> Any:
+    """The policy with completions from the servers of the config."""
+    from mmrl.serving.policy import serve
+
+    served, silent = serve(policy, config, folder)
+    assert config.server is not None
+    urls = [url for url in config.server.urls if not any(url in word for word in silent)]
+    console.print(f"completions come from {', '.join(urls)} ({config.server.kind})", highlight=False, soft_wrap=True)
+    for word in silent:
+        console.print(f"[yellow]warning:[/] no answer yet from {word}", highlight=False, soft_wrap=True)
+    return served
 
 
 def make_vote(text: str, settings: EvaluateConfig) -> Stage:

@@ -10,6 +10,7 @@ from mmrl.config import Config
 from mmrl.plugins import ConfigError, Stage, build, check_settings, settings_of
 from mmrl.registry import ADVANTAGES, LOSSES, ROLLOUTS, SAMPLERS
 from mmrl.schedules import Schedule, as_schedule
+from mmrl.serving.settings import importance_stage
 from mmrl.stages import Policy, Sampler
 from rewards.scoring import Rewards, check_reads
 
@@ -110,7 +111,7 @@ def make_recipe(config: Config, policy: type[Policy], *, where: str) -> Recipe:
     moved = sorted(settings_of(policy.sampling).keys() & config.rollout.keys())
     if moved:
         raise ConfigError(f"{where}: rollout.{moved[0]} belongs to the section `sampling`: sampling.{moved[0]}.")
-    rollout = build(config.rollout, ROLLOUTS, kind="rollout", where=f"{where}: rollout")
+    rollout = build(config.rollout, ROLLOUTS, kind="rollout", where=f"{where}: rollout", reserved=("engine",))
     if "target" in rollout.needs and config.data.labels == "withheld":
         raise ConfigError(
             f"{where}: rollout `{rollout.name}` learns from targets, and data.labels is `withheld`.\n"
@@ -121,7 +122,7 @@ def make_recipe(config: Config, policy: type[Policy], *, where: str) -> Recipe:
     check_reads(rewards, policy.makes, where=where)
     advantages = [
         build(spec, ADVANTAGES, kind="advantage stage", where=f"{where}: advantages.{i}")
-        for i, spec in enumerate(config.advantages)
+        for i, spec in enumerate([*config.advantages, *importance_stage(config)])
     ]
     terms = [make_term(spec, config, where=f"{where}: loss.terms.{i}") for i, spec in enumerate(config.loss.terms)]
 

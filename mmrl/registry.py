@@ -44,6 +44,7 @@ ADVANTAGES = {
     "skip_ratio": "mmrl.methods.ton:skip_ratio",
     "implicit_format": "mmrl.methods.vlaa_thinker:implicit_format",
     "contrastive_mask": "mmrl.methods.geometryzero:contrastive_mask",
+    "truncated_importance": "mmrl.serving.importance:truncated_importance",
 }
 
 LOSSES = {

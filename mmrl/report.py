@@ -109,6 +109,7 @@ class Report:
         """f32[N, T], log-probs at the first update, if it used all rollouts at once."""
         self._here, self._total = Tally(), Tally()
         self._updates = 0
+        self._compared = False
         self._norms: list[float] = []
         self._rate = 0.0
         self._coefficients: dict[str, float] = {}
@@ -135,6 +136,7 @@ class Report:
         self._here = Tally()
         if not self._updates:
             self.first_logp = torch.zeros(batch.mask.shape)
+            self._compared = batch.logp_rollout is not None
 
     def micro_batch(self, part: MicroBatch, batch: Rollouts, logp: Tensor, loss: float) -> None:
         """`logp` f32[n, T] are the current log-probs of a part of the optimizer batch."""
@@ -183,12 +185,13 @@ class Report:
         return self._total.gap_total / max(1, self._total.gap_count)
 
     def metrics(self) -> dict[str, float]:
-        """`ratio_gap` is the largest |log-prob in training - log-prob in generation| before the first update."""
+        """`ratio_gap` is the largest |log-prob in training - log-prob in generation| before the first update; there is
+        none where whoever generated gave no log-probs."""
         updates = max(1, self._updates)
         return {
             **{name: value / updates for name, value in self._total.sums.items()},
             **self._coefficients,
-            "ratio_gap": self._total.gap_max,
+            **({"ratio_gap": self._total.gap_max} if self._compared else {}),
             "ratio_max": self._total.ratio_max,
             "grad_norm": sum(self._norms) / max(1, len(self._norms)),
             "learning_rate": self._rate,

@@ -1,6 +1,7 @@
 """The loop: plan, collect, score, credit, learn, record. It knows stages and never a method.
 
     train()   one run, a step at a time: the picture of docs/design.md
+    collect() the first half of a step: plan, rollout, score; a `Collector` says when it happens
     learn()   optimizer updates from the rollouts of a step: micro-batches, loss terms, global denominators
 
 What a stage promises is in `stages.py`; how a config becomes stages in `recipe.py`; what a policy does with log-probs
@@ -10,6 +11,7 @@ in `policies/`. On several ranks everybody sees the whole step and works on a sh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -30,6 +32,7 @@ from mmrl.report import Clock, Report, describe
 from mmrl.room import Room
 from mmrl.runs.run import Run
 from mmrl.schedules import Schedule
+from mmrl.serving.settings import is_served
 from mmrl.stages import Context, Policy, Sampler
 
 
@@ -44,20 +47,14 @@ def train(
     updater = make_updater(policy, config)
     updater.followers.append(average.follow)
     metrics = run.restore(updater, sampler, memory)
+    collector = make_collector(policy, recipe, sampler, samples)
     faults = Faults(run, policy, updater, recipe)
     faults.before_the_first_step(list(samples.values()))
     for step in range(run.first_step, config.steps):
         run.step, clock = step, Clock()
         context = make_context(step, policy, recipe, sampler, samples, metrics, memory, faults.readable)
         with updater.whole_weights():
-            with clock("plan"):
-                survey(sampler, samples, recipe, context)
-                chosen, sizes = faults.readable(*draw(sampler, samples, step))
-            with clock("rollout"):
-                rollouts = recipe.rollout.at(step, config.steps, metrics)(policy, chosen, sizes, context)
-            with clock("score"):
-                if rollouts.reward is None:
-                    context.score(rollouts)
+            rollouts = collector.take(context, clock)
             with clock("credit"):
                 credit(policy, recipe, rollouts, context, room=faults.room)
         with clock("learn"):
@@ -65,12 +62,13 @@ def train(
             report = learn(policy, updater, rollouts, recipe, context, tolerance=tolerance, room=faults.room)
         sampler.observe(step, rollouts)
         metrics = {**describe(rollouts, recipe.rewards), **report.metrics(), **clock.metrics(), **faults.metrics()}
+        metrics |= collector.metrics(rollouts)
         pieces = policy.pieces(rollouts) if hasattr(policy, "pieces") else None
         run.record(step, rollouts, metrics, pieces=pieces)
         faults.after_updates(report)
         score: float | None = None
         if run.due(step, config.evaluate.every) and held_out:
-            with average.applied(), updater.whole_weights():
+            with average.applied(), updater.whole_weights(), collector.in_process():
                 result = evaluate(policy, recipe.rewards, held_out, config.evaluate, recipe.sampling, seed=config.seed)
             run.evaluated(step, result)
             score = result.score
@@ -82,6 +80,56 @@ def train(
             run.checkpoint(step, policy, updater, average, sampler, metrics, memory, keep=keep, best=best, score=score)
         if stopped:
             faults.stop(stopped)
+
+
+class Collector:
+    """Where the rollouts of a step come from. Here they are made when they are asked for, by the policy itself;
+    `serving/collecting.py` has the same for servers, whose completions may be made some steps ahead."""
+
+    def __init__(self, policy: Policy, recipe: Recipe, sampler: Sampler, samples: Mapping[str, Sample]) -> None:
+        self.policy, self.recipe, self.sampler, self.samples = policy, recipe, sampler, samples
+
+    def take(self, context: Context, clock: Clock) -> Rollouts:
+        """The scored rollouts of the context's step."""
+        return collect(self.policy, self.recipe, self.sampler, self.samples, context, clock)
+
+    def in_process(self) -> AbstractContextManager[Any]:
+        """Inside, the policy generates by itself, with the weights it has."""
+        return nullcontext()
+
+    def metrics(self, rollouts: Rollouts) -> dict[str, float]:
+        """What there is to say of a step's rollouts besides what they are; asked once a step."""
+        return {}
+
+
+def make_collector(policy: Policy, recipe: Recipe, sampler: Sampler, samples: Mapping[str, Sample]) -> Collector:
+    """As `rollout.engine` has it."""
+    if not is_served(recipe.config):
+        return Collector(policy, recipe, sampler, samples)
+    from mmrl.serving.collecting import ServedCollector
+
+    return ServedCollector(policy, recipe, sampler, samples)
+
+
+def collect(
+    policy: Policy,
+    recipe: Recipe,
+    sampler: Sampler,
+    samples: Mapping[str, Sample],
+    context: Context,
+    clock: Clock,
+) -> Rollouts:
+    """The rollouts of the context's step: drawn, made and scored."""
+    with clock("plan"):
+        survey(sampler, samples, recipe, context)
+        chosen, sizes = context.draw(0)
+    with clock("rollout"):
+        rollout = recipe.rollout.at(context.step, context.total, context.metrics)
+        rollouts: Rollouts = rollout(policy, chosen, sizes, context)
+    with clock("score"):
+        if rollouts.reward is None:
+            context.score(rollouts)
+    return rollouts
 
 
 def draw(

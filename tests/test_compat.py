@@ -41,6 +41,33 @@ seen["names"] = [Qwen3VLProcessor.__name__, qwen_vl_utils.process_vision_info.__
 print(json.dumps(seen))
 """
 
+DECODER = """
+import base64, io, json
+import torch
+from PIL import Image
+from mmrl.compat import provide_image_decoder
+seen = {"given": [provide_image_decoder(), provide_image_decoder()]}
+from torchvision.io import decode_image, image
+seen["needed"] = not image._has_image_ops()
+def encoded(picture, kind, **settings):
+    written = io.BytesIO()
+    picture.save(written, kind, **settings)
+    return written.getvalue()
+picture = Image.frombytes("RGB", (3, 2), bytes(range(18)))
+png = encoded(picture, "PNG")
+tensor = decode_image(torch.frombuffer(bytearray(png), dtype=torch.uint8), mode=image.ImageReadMode.RGB)
+seen["png"] = tensor.permute(1, 2, 0).flatten().tolist()
+exif = Image.Exif()
+exif[0x0112] = 6  # to be turned by 90 degrees
+turned = encoded(picture, "PNG", exif=exif)
+upright = decode_image(torch.frombuffer(bytearray(turned), dtype=torch.uint8), apply_exif_orientation=True)
+seen["upright"] = list(upright.shape)
+from transformers.image_utils import load_image_as_tensor
+url = "data:image/png;base64," + base64.b64encode(png).decode()
+seen["transformers"] = torch.equal(load_image_as_tensor(url), tensor)
+print(json.dumps(seen))
+"""
+
 
 def in_a_fresh_process(script: str) -> dict:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
@@ -75,3 +102,9 @@ def test_it_declares_once_and_only_where_needed(with_declaration):
 
 def test_it_does_nothing_where_the_operators_are_there(without):
     assert without["load"] and not without["declared"]
+
+
+def test_pillow_decodes_pictures_where_torchvision_has_no_operator():
+    seen = in_a_fresh_process(DECODER)
+    assert seen["given"][0] == seen["needed"]
+    assert seen["png"] == list(range(18)) and seen["upright"] == [3, 3, 2] and seen["transformers"]
