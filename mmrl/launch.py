@@ -72,7 +72,7 @@ def run_training(
         held_out = check_prompts(policy, held_out, config.data, console)
     policy.prepare([*samples, *held_out], how)
     if distributed.size() > 1:
-        policy = SharedPolicy(policy)  # type: ignore[assignment]
+        policy = SharedPolicy(policy)
     describe_run(config, policy, recipe, samples, folder, console)
     if dry_run:
         recipe.rewards.close()

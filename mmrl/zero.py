@@ -82,6 +82,11 @@ class ZeroUpdater(Updater):
         self.gathered = stage == 3 and gathers(policy.model, distribution)
         if stage == 3:
             self.keep_whole()
+            if len(self.lockstep.parts) > 1:
+                # Ranks whose passes differ record different orders of layers, on which DeepSpeed insists; without an
+                # order it fetches no layer ahead.
+                self.forget_order()
+                self.offload.fwd_pre_hook.remove()
 
     @property
     def offload(self) -> Any:

@@ -28,10 +28,9 @@ from mmrl.plugins import ConfigError
 from mmrl.policies.tiny import save_untrained
 from mmrl.policies.vlm import VLMPolicy
 from mmrl.room import out_of_memory
-from mmrl.runs.checkpoints import best_checkpoint, list_checkpoints, read_state, save_checkpoint
+from mmrl.runs.checkpoints import best_checkpoint, list_checkpoints, model_of, read_state, save_checkpoint
 from mmrl.runs.files import append_line, atomic_folder
 from mmrl.runs.reader import read_events, read_metrics, read_rollouts, run_info
-from mmrl.runs.run import model_of
 
 FAULTY = Path(__file__).parent / "helpers" / "faulty.py"
 

@@ -79,11 +79,12 @@ class RunWriter:
     ) -> None:
         """Keep completions of a step and its metrics. `pieces`: `Policy.pieces`."""
         self.record_rollouts(step, rollouts, pieces=pieces)
-        self.record_metrics(step, metrics)
+        if self.rank == 0:
+            self.record_metrics(step, metrics)
 
     def record_rollouts(self, step: int, rollouts: Rollouts, *, pieces: Sequence[Sequence[str]] | None = None) -> None:
-        """Keep this rank's completions of a step, if it has any."""
-        if not len(rollouts):
+        """Keep this rank's completions of a step; if there are none, rank 0 says so with an empty file."""
+        if not len(rollouts) and self.rank > 0:
             return
         table = to_table(
             rollouts, step=step, rank=self.rank, media_file=self._keep, made_file=self._keep_made, pieces=pieces
