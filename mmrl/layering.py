@@ -115,7 +115,7 @@ def agree(key: str, below: dict[str, Any], above: dict[str, Any]) -> None:
     for name in (below.keys() & above.keys()) - {"name"}:
         one, other = below[name], above[name]
         scheduled = isinstance(one, dict) != isinstance(other, dict)
-        if scheduled or (name == "std" and one != other and {"none", "batch"} & {one, other}):
+        if scheduled or (name == "std" and one != other and any(value in ("none", "batch") for value in (one, other))):
             stage = f"{below['name']}.{name}"
             raise Contradiction(f"{key} is not one thing: {stage} is {other} in the one and {one} in the other.")
 

@@ -42,7 +42,8 @@ def survey(
     for the recipe's. `must_differ` refuses sampling by which all completions of a row are the same.
     """
     config: Config = load_config(config_file, overrides)
-    config = replace(config, model=replace(config.model, path=model_at(model or config.model.path)))
+    if model:
+        config = replace(config, model=replace(config.model, path=model_at(model)))
     kind = policy_class(config.model.path)
     if kind.makes != "text":
         raise ConfigError(f"{config_file}: {config.model.path} makes {kind.makes}s; a survey is of texts.")

@@ -179,3 +179,8 @@ def test_the_comparisons_are_those_of_the_recipes():
     for file in METHODS:
         chain = names(read_yaml(file)["advantages"])
         assert len([name for name in chain if name in COMPARISONS]) == 1, file
+
+
+def test_a_setting_that_no_stage_can_take_is_left_to_the_check_of_the_whole_config():
+    odd = [[{"name": "group_relative", "std": {"over": "group", "power": power}}] for power in (1, 2)]
+    assert combine("advantages", *odd) == odd[1]

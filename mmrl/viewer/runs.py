@@ -15,6 +15,7 @@ from mmrl.plain import plain
 from mmrl.plugins import nearest
 from mmrl.runs import layout
 from mmrl.runs.reader import is_event, is_metrics, name_of, rollout_steps, state_of
+from mmrl.viewer.annotations import FILE as ANNOTATIONS
 from mmrl.viewer.answers import Columns, Live, Metrics, Place, RunDetail, RunSummary, Tokens, Weighted
 from mmrl.viewer.files import own_file
 from mmrl.viewer.groups import group_rows, neighbours, row_tokens
@@ -32,7 +33,7 @@ SHOWN = 20
 """Files with problems that are spelled out."""
 
 
-PARTS = (layout.CONFIG, layout.METRICS, layout.EVENTS, layout.ROLLOUTS, "annotations.jsonl")
+PARTS = (layout.CONFIG, layout.METRICS, layout.EVENTS, layout.ROLLOUTS, ANNOTATIONS)
 """Of a run, which must not be links; media are looked at one by one."""
 
 

@@ -23,11 +23,25 @@ export function setTheme() {
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("theme")));
 
+/** @type {Map<string, string>} What `colour` found in the theme of now. */
+const colours = new Map();
+document.addEventListener("theme", () => colours.clear());
+
 /**
- * A colour of the style sheet in the theme of now. Asked of an element that uses it: the property itself is a pair.
+ * A colour of the style sheet in the theme of now, looked up once: charts ask for hundreds.
  * @param {string} name A custom property, such as `--ink`.
  */
 export function colour(name) {
+  const known = colours.get(name) ?? used(name);
+  colours.set(name, known);
+  return known;
+}
+
+/**
+ * Asked of an element that uses the colour: the property itself is a pair.
+ * @param {string} name
+ */
+function used(name) {
   const user = styled(h("span", { hidden: true }), { color: `var(${name})` });
   document.body.append(user);
   const found = getComputedStyle(user).color;
