@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from mmrl import distributed
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -165,6 +167,8 @@ class Rollouts:
         """bool[N], rows whose prompt this process holds: all, unless several processes share the work."""
         import torch
 
+        if distributed.size() == 1:
+            return torch.ones(len(self), dtype=torch.bool)
         return torch.tensor([prompt is not None for prompt in self.prompts])[self.prompt]
 
     def sample_of(self, row: int) -> Sample:

@@ -95,7 +95,10 @@ def append_line(path: Path, line: str) -> None:
 
 
 def point_to(path: Path, target: str) -> None:
-    """Make `path` a symbolic link to `target`, in place of an older one, in one go."""
+    """Make `path` a symbolic link to `target`, in place of an older one, in one go. (Copying made a folder of it where
+    links were followed: that goes.)"""
+    if path.is_dir() and not path.is_symlink():
+        remove_folder(path)
     temporary = _temporary(path)
     os.symlink(target, temporary)
     os.replace(temporary, path)

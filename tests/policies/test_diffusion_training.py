@@ -23,7 +23,7 @@ from mmrl.launch import run_evaluation, run_training
 from mmrl.plugins import ConfigError
 from mmrl.policies.diffusion import DiffusionPolicy
 from mmrl.policies.pipelines import Pipeline, load_pipeline
-from mmrl.runs.reader import read_metrics, read_rollouts
+from mmrl.runs.reader import read_events, read_metrics, read_rollouts
 from rewards.scoring import RewardFailure
 
 PLUGINS = """
@@ -227,10 +227,7 @@ def test_training_with_an_average_resumes_bit_for_bit(workplace, adapter):
             (load_file(first / "trained.safetensors"), load_file(second / "trained.safetensors")),
         ]:
             assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-    scores = [
-        [json.loads(line)["score"] for line in (run / "events.jsonl").read_text().splitlines() if '"score"' in line]
-        for run in (whole, parts)
-    ]
+    scores = [[event["score"] for event in read_events(run) if event["kind"] == "evaluation"] for run in (whole, parts)]
     assert scores[0] == scores[1][:2] + scores[1][-2:]
 
 
