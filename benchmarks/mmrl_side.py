@@ -19,8 +19,8 @@ class TimedRun(Run):
     watch: Stopwatch
     image_token: int
 
-    def record(self, step: int, rollouts: Any, metrics: Any) -> None:
-        super().record(step, rollouts, metrics)
+    def record(self, step: int, rollouts: Any, metrics: Any, *, pieces: Any = None) -> None:
+        super().record(step, rollouts, metrics, pieces=pieces)
         self.watch.seconds["training"] = metrics["seconds/learn"]
         lengths = [len(prompt) for prompt in rollouts.prompts]
         vision = [int((prompt.ids == self.image_token).sum()) for prompt in rollouts.prompts]

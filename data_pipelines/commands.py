@@ -33,8 +33,8 @@ Recipe = Annotated[str, typer.Option(help="Recipe whose model, budget, sampling 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value of the recipe, for example sampling.temperature=0.7")
 ]
-OtherModel = Annotated[str | None, typer.Option(help="Instead of the recipe's.", show_default=False)]
-Model = Annotated[str | None, typer.Option(help="Model whose processor counts the tokens.", show_default=False)]
+OtherModel = Annotated[str | None, typer.Option(help="A model or a run, instead of the recipe's.", show_default=False)]
+Model = Annotated[str | None, typer.Option(help="Model or run whose processor counts the tokens.", show_default=False)]
 
 
 @app.callback()
@@ -67,7 +67,7 @@ def make(
 ) -> None:
     """Make a dataset."""
     from data_pipelines.makers import MAKERS
-    from mmrl.config import settings_from
+    from mmrl.mappings import settings_from
     from mmrl.plugins import build, load
 
     where = "mmrl data make"
@@ -100,7 +100,7 @@ def convert(
     """Annotations of another format to a checked dataset; an interrupted conversion continues."""
     from data_pipelines.convert import convert as run
     from data_pipelines.makers import READERS
-    from mmrl.config import settings_from
+    from mmrl.mappings import settings_from
     from mmrl.plugins import ConfigError, build, load
 
     files, settings = apart(sources)
@@ -127,7 +127,7 @@ def transform(
     from data_pipelines.makers import TRANSFORMS
     from data_pipelines.transform import WHERE
     from data_pipelines.transform import transform as run
-    from mmrl.config import settings_from
+    from mmrl.mappings import settings_from
     from mmrl.plugins import load
 
     given = settings_from(settings or [], load(name, TRANSFORMS, kind="transform", where=WHERE))
@@ -139,7 +139,7 @@ def transform(
 @app.command(name="traces")
 def traces(
     data: Data,
-    model: Annotated[str, typer.Option(help="A model folder, a hub name, or `tiny`: it writes the thoughts.")],
+    model: Annotated[str, typer.Option(help="A model folder, a hub name, `tiny`, or a run: it writes the thoughts.")],
     out: Out,
     config: Annotated[str | None, typer.Option(help="Recipe whose media budget and model settings to use.")] = None,
     tag: Annotated[str, typer.Option(help="Of the answer after the thought.")] = "answer",
@@ -335,15 +335,17 @@ def by_recipe(config_file: str, model: str | None) -> By:
     at the prompt. What makes images or videos needs no target but those its rewards ask for."""
     from data_pipelines.media import configure
     from mmrl.config import Config, load_config
+    from mmrl.loading import resolve
     from mmrl.policies import policy_class
     from mmrl.recipe import make_recipe
     from rewards.scoring import lacking, unapplied
 
     config: Config = load_config(config_file)
     configure(config.data.decode)
-    kind = policy_class(model or config.model.path)
+    settings, _ = resolve(model or config.model.path, config.model)  # what was trained changes no prompt
+    kind = policy_class(settings.path)
     rewards = make_recipe(config, kind, where=config_file).rewards
-    policy = kind.load(replace(config.model, path=model or config.model.path), config.data.budget)
+    policy = kind.load(settings, config.data.budget)
 
     tasks: dict[str, Any] = {}
 
@@ -366,9 +368,9 @@ def by_model(model: str | None) -> Callable[[Sample], int | None] | None:
         return None
     from data_pipelines.media import Budget
     from mmrl.config import ModelConfig
-    from mmrl.policies import policy_class
+    from mmrl.loading import load_policy
 
-    policy = policy_class(model).load(ModelConfig(path=model), Budget(max_tokens=sys.maxsize))
+    policy = load_policy(model, ModelConfig(), Budget(max_tokens=sys.maxsize))
     return lambda sample: tokens_of(policy, sample)
 
 

@@ -14,7 +14,7 @@ from mmrl import distributed
 from mmrl.plugins import ConfigError
 
 if TYPE_CHECKING:
-    from mmrl.config import Config
+    from mmrl.config import Config, SftConfig
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def nearest_updates(updates: int, epochs: int, prompts: int) -> str:
     return " or ".join(str(number) for number in neighbours(inside, epochs) if number <= epochs * prompts)
 
 
-def check_processes(config: Config, *, where: str, ranks: int) -> None:
+def check_processes(config: Config | SftConfig, *, where: str, ranks: int) -> None:
     """Refuse what this number of processes, or this machine, cannot do; before anything is loaded."""
     strategy = config.distribution.strategy
     if ranks == 1 or strategy == "ddp":

@@ -21,8 +21,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from mmrl.config import normalise_stages, read_yaml
 from mmrl.layering import merge
+from mmrl.mappings import normalise_stages, read_yaml
 from mmrl.plugins import ConfigError, nearest
 
 PAPER = re.compile(r"arXiv (\d{4}\.\d{4,5})")

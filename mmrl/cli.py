@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -31,6 +32,31 @@ Overrides = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what it would take, stop.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+
+
+ON_RANKS = ("train", "sft", "eval")
+"""Commands whose processes share the work; each of the others would do all of it in every process."""
+
+
+@app.callback()
+def processes(context: typer.Context) -> None:
+    """Meet the other ranks, or refuse to work N times."""
+    from mmrl import distributed
+    from mmrl.plugins import ConfigError
+
+    if not distributed.launched():
+        return
+    if context.invoked_subcommand in ON_RANKS:
+        distributed.start()
+        return
+    if int(os.environ.get("RANK", 0)) > 0:
+        sys.exit(2)  # the first one says it
+    command = f"mmrl {context.invoked_subcommand}"
+    raise ConfigError(
+        f"`{command}` works in one process, and {os.environ['WORLD_SIZE']} were started, each of which would do all of "
+        f"it (WORLD_SIZE).\n  Start it without the launcher; where the variable comes from elsewhere: "
+        f"env -u WORLD_SIZE {command} ...\n  On several processes run {', '.join(ON_RANKS)}."
+    )
 
 
 @app.command()
@@ -82,10 +108,13 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for the completions, read like a run's.")] = None,
 ) -> None:
     """Held-out score, with the training's media path and rewards, and the metrics of the data's tasks."""
+    from mmrl import distributed
     from mmrl.config import EvaluateConfig
-    from mmrl.evaluation.table import table, write_json
+    from mmrl.evaluation.table import check_new, table, write_completions, write_json
     from mmrl.launch import run_evaluation
 
+    if out is not None:
+        check_new(out)
     settings = EvaluateConfig(samples=samples, temperature=temperature, limit=limit)
     result = run_evaluation(
         target, data, config_file=config, settings=settings, console=console, metrics=metrics or [], vote=vote
@@ -100,12 +129,11 @@ def evaluate(
     if (grid := table(result, samples=samples)) is not None:
         console.print(grid)
     if json is not None:
-        write_json(json, result, target=target, data=data, samples=samples, temperature=temperature, vote=vote)
+        if distributed.rank() == 0:
+            write_json(json, result, target=target, data=data, samples=samples, temperature=temperature, vote=vote)
         console.print(f"{json}", highlight=False, soft_wrap=True)
     if out is not None:
-        from mmrl.runs.writer import RunWriter
-
-        RunWriter.create(out, "").record(0, result.rollouts, {"reward": result.score})
+        write_completions(out, result)
         console.print(f"completions: {out}")
 
 

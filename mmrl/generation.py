@@ -21,7 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from data_pipelines.media import Budget, probe
-from mmrl.config import Config, ModelConfig, load_config, settings_from
+from mmrl.config import Config, ModelConfig, load_config
+from mmrl.mappings import settings_from
 from mmrl.pictures import FPS, Picture, encode, grid
 from mmrl.plugins import ConfigError, Stage, check_settings
 from mmrl.policies import policy_class

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from data_pipelines.dataset import read_samples
 from data_pipelines.media import BadMedia, configure, readers_used
 from mmrl import distributed
 from mmrl.batches import Batches, check_processes, micro_batch_line
-from mmrl.config import Config, DataConfig, EvaluateConfig, ModelConfig, dump, load_config, settings_from
+from mmrl.config import Config, DataConfig, EvaluateConfig, dump, load_config
 from mmrl.console import StepPrinter
 from mmrl.evaluation import Evaluation, evaluate
 from mmrl.evaluation.metrics import choose
 from mmrl.guard import guarded
+from mmrl.loading import is_whole, load_policy
+from mmrl.mappings import settings_from
 from mmrl.plugins import ConfigError, Stage, build
 from mmrl.policies import policy_class
 from mmrl.policies.shared import SharedPolicy
@@ -31,7 +33,6 @@ from mmrl.recipe import Recipe, make_recipe
 from mmrl.records import Sample
 from mmrl.registry import VOTES
 from mmrl.runs import layout
-from mmrl.runs.checkpoints import model_at
 from mmrl.runs.loggers import make_loggers
 from mmrl.runs.run import Run
 from mmrl.runs.summary import summary
@@ -106,9 +107,12 @@ def run_evaluation(
     vote: str | None = None,
 ) -> Evaluation:
     """`mmrl eval`: a run (its config, its newest model) or a model with the config whose rewards and budget to use.
+    Several ranks share the prompts, and each has the whole result.
 
     `metrics` and `vote` are `NAME[,setting=value...]`; without metrics those of the rows' tasks are measured.
     """
+    distributed.start()
+    console.quiet = console.quiet or distributed.rank() > 0
     voting = None if vote is None else make_vote(vote, settings)
     folder = Path(target)
     where = config_file or str(folder / layout.CONFIG)
@@ -118,7 +122,6 @@ def run_evaluation(
             "  For a model, name the recipe to evaluate it by, for example --config configs/demo/gui.yaml"
         )
     config: Config = load_config(where)
-    model = model_at(target)
     kind = policy_class(config.model.path)
     recipe = make_recipe(config, kind, where=where)
     configure(config.data.decode)
@@ -128,11 +131,13 @@ def run_evaluation(
     if voting is not None and not measured:
         raise ConfigError(f"--vote {vote}: no metric fits the rows of {data}; name one with --metrics.")
     recipe.rewards.load()
-    policy = load_trained(model, config)
+    policy: Any = load_trained(target, config)
     how: Any = recipe.sampling.at(0, 1)
     policy.check(how.at_temperature(settings.temperature), training=False)
     samples = check_prompts(policy, samples, config.data, console)
     policy.prepare(samples, how)
+    if distributed.size() > 1:
+        policy = SharedPolicy(policy)
     try:
         return evaluate(
             policy, recipe.rewards, samples, settings, recipe.sampling, seed=config.seed, metrics=measured, vote=voting
@@ -167,14 +172,14 @@ def make_vote(text: str, settings: EvaluateConfig) -> Stage:
 
 
 def load_trained(path: str, config: Config) -> Policy:
-    """The model at `path`; a checkpoint that is no whole model (LoRA, a denoiser) is put on the run's base model."""
+    """The model or run at `path`; the folder of weights that are no whole model (LoRA, a denoiser), as it is in a
+    checkpoint, goes onto the model of the config."""
     folder = Path(path)
-    if folder.is_dir() and not any((folder / whole).is_file() for whole in ("config.json", "model_index.json")):
-        policy = policy_class(config.model.path).load(config.model, config.data.budget)
-        policy.restore(folder)
-        return policy
-    settings: ModelConfig = replace(config.model, path=path, adapter=None)
-    return policy_class(path).load(settings, config.data.budget)
+    if not folder.is_dir() or is_whole(folder) or (folder / layout.CONFIG).is_file():
+        return load_policy(path, config.model, config.data.budget)
+    policy = policy_class(config.model.path).load(config.model, config.data.budget)
+    policy.restore(folder)
+    return policy
 
 
 def read_for(kind: type[Policy], path: str | Sequence[str], data: DataConfig, console: Console) -> list[Sample]:

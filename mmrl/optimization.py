@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmrl import distributed
-from mmrl.config import Config, OptimizerConfig
+from mmrl.config import Config, OptimizerConfig, SftConfig
 from mmrl.runs.checkpoints import OptimizerState, flatten_optimizer, restore_optimizer
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Updater:
         restore_optimizer(self.optimizer, *state)
 
 
-def make_updater(policy: Policy, config: Config) -> Updater:
+def make_updater(policy: Policy, config: Config | SftConfig) -> Updater:
     """As `distribution.strategy` has it."""
     if config.distribution.strategy == "ddp" or distributed.size() == 1:
         return Updater(policy, config.optimizer)

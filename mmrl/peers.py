@@ -42,24 +42,30 @@ _runs = [0]
 class Peers:
     """Entered around a training by all ranks, in the same order. Alone it does nothing.
 
-    `step` is asked for the step that goes into the message; `tell` is given the message, on one rank, if it is this
-    class that ends the process.
+    `step` is asked for the step that goes into the message, `then` says what to do; `tell` is given the message, on one
+    rank, if it is this class that ends the process.
     """
 
-    def __init__(self, *, step: Callable[[], int], tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        *,
+        step: Callable[[], int],
+        tell: Callable[[str], None] = lambda message: None,
+        then: str = "Start the run again with `--resume`.",
+    ) -> None:
         self.rank, self.size = distributed.rank(), distributed.size()
-        self._step, self._tell = step, tell
+        self._step, self._tell, self._then = step, tell, then
         self._done = threading.Event()
 
     def __enter__(self) -> Peers:
         if self.size == 1:
             return self
-        _runs[0] += 1
-        self._prefix = f"mmrl/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{_runs[0]}"
+        self._prefix = f"mmrl/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{_runs[0] + 1}"
         self._store = connect()
         self._set("about", f"rank {self.rank} (host {socket.gethostname()}, pid {os.getpid()})")
         self._set("beat", "0")
         distributed.wait()  # until all have, for asking for a key that is not there would wait
+        _runs[0] += 1
         self._about = {rank: self._get(rank, "about") for rank in range(self.size)}
         threading.Thread(target=self._watch, daemon=True).start()
         return self
@@ -167,7 +173,7 @@ class Peers:
         return RankLost(
             f"{self._about[rank]} is gone at step {self._step()}: {why}.\n"
             "  No step can be finished without it. What it printed last, or its host's kernel log, says more. "
-            "Start the run again with `--resume`.",
+            f"{self._then}",
             quiet=quiet,
         )
 
@@ -183,11 +189,11 @@ class Peers:
 
 
 def before_the_run(error: BaseException) -> RankLost | None:
-    """A collective that failed before anybody watched: while models are loaded and data is checked."""
+    """A collective that failed where nobody watches: while models are loaded, data is checked, in `mmrl eval`."""
     if distributed.size() == 1 or _runs[0] or not COLLECTIVE.search(f"{type(error).__name__} {error}"):
         return None
     return RankLost(
-        f"rank {distributed.rank()} cannot begin: another rank ended before the first step, and said why itself.\n"
+        f"rank {distributed.rank()} cannot go on: another rank has ended, and said why itself.\n"
         f"  ({str(error).splitlines()[0][:160]})"
     )
 

@@ -3,12 +3,17 @@
 Every assistant turn of a chat is learned, each token with equal weight over the optimizer batch; short chats share a
 row. The model that comes out is a folder that `model.path` can name, so several stages are several configs, each with
 the folder before it. `mmrl sft CONFIG` runs it (docs/sft.md); the tiny weights of mmrl were made by it.
+
+On several ranks each encodes and learns its share of a step's chats, in losses that are shares of the whole batch, and
+`optimization.py` or `zero.py` puts the gradients together: the model is that of one process, up to rounding.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,10 +23,13 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from data_pipelines.media import configure
+from mmrl import distributed
+from mmrl.batches import check_processes
 from mmrl.config import SftConfig
 from mmrl.endings import BadUpdates
 from mmrl.launch import read_data
-from mmrl.optimization import Updater, learning_rate
+from mmrl.optimization import Updater, learning_rate, make_updater
+from mmrl.peers import Peers
 from mmrl.plugins import ConfigError
 from mmrl.policies.pretrained import mixed_precision
 from mmrl.policies.shared_prefix import PADDING, Columns, Prompt, gather_media, pad_rows, visible
@@ -37,7 +45,10 @@ Encoded = tuple[Prompt, Tensor]
 
 def sft(config: SftConfig, console: Console | None = None, *, dry_run: bool = False) -> Path:
     """Train and save to `config.out`. Returns that folder, which a dry run does not make: it ends after all checks."""
+    distributed.start()
     console = console or Console()
+    console.quiet = console.quiet or distributed.rank() > 0
+    check_processes(config, where=f"mmrl sft to {config.out}", ranks=distributed.size())
     out = Path(config.out)
     if out.exists():
         raise ConfigError(f"out = {out} exists already; name another folder, or remove it.")
@@ -45,36 +56,74 @@ def sft(config: SftConfig, console: Console | None = None, *, dry_run: bool = Fa
     samples = read_data(config.data.train, config.data, console, need_target=False)
     policy = VLMPolicy.load(config.model, config.data.budget)
     if dry_run:
-        chats = [encode_chat(policy, sample) for sample in samples]
-        console.print(preview_sft(config, policy, [(len(prompt), int(learned.sum())) for prompt, learned in chats]))
+        chats = [encode_chat(policy, sample) for sample in share(samples)]
+        lengths = distributed.gather([(len(prompt), int(learned.sum())) for prompt, learned in chats])
+        console.print(preview_sft(config, policy, [length for part in lengths for length in part]))
         return out
-    updater = Updater(policy, config.optimizer)
-    console.print(f"{len(samples):,} chats; {config.steps} steps of {config.batch_size}")
-    losses = []
-    with Progress(
+    updater = make_updater(policy, config)
+    console.print(
+        f"{len(samples):,} chats; {config.steps} steps of {config.batch_size}{spread(config)}", soft_wrap=True
+    )
+    losses: list[float] = []
+    progress = Progress(
         TextColumn("step"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn(),
         console=console,
-    ) as progress:  # fmt: skip
+    )  # fmt: skip
+    with watched(lambda: len(losses)), progress:
         task = progress.add_task("", total=config.steps, loss="")
         for step, batch in enumerate(batches(samples, config)):
-            encoded = [encode_chat(policy, sample) for sample in batch]
-            losses.append(backward(policy, encoded, budget=config.micro_batch_tokens))
+            losses.append(learn(policy, updater, batch, budget=config.micro_batch_tokens))
             rate = learning_rate(config.optimizer, step, config.steps)
             norm = updater.update(rate=rate)
             if updater.bad_in_a_row >= config.optimizer.max_bad_updates:
                 raise BadUpdates(
                     f"{updater.bad_in_a_row} updates in a row had no finite gradient (norm {norm} at step {step}), and "
-                    "were left out.\n  Lower optimizer.learning_rate, or compute in float32 (model.dtype=float32)."
+                    "were left out.\n  Lower optimizer.learning_rate, or compute in float32 (model.dtype=float32).",
+                    quiet=distributed.rank() > 0,
                 )
             progress.update(task, advance=1, loss=f"loss {recent(losses):.4f}")
             if not console.is_terminal and (step + 1) % max(1, config.steps // 20) == 0:
                 console.print(f"step {step + 1}/{config.steps} loss {recent(losses):.4f}", highlight=False)
+        with updater.whole_weights(saving=True):
+            if distributed.rank() == 0:
+                save(policy, losses, out)
+            distributed.wait()
+    console.print(f"saved {out}; loss {losses[0]:.3f} -> {recent(losses):.3f}")
+    return out
+
+
+@contextmanager
+def watched(step: Callable[[], int]) -> Iterator[None]:
+    """Inside, a rank that is lost ends the others as well, with one message that names it."""
+    with Peers(step=step, then="Start the command again: nothing of this stage is kept.") as peers:
+        try:
+            yield
+        except Exception as error:
+            if (lost := peers.explain(error)) is not None:
+                raise lost from error
+            raise
+
+
+def save(policy: VLMPolicy, losses: Sequence[float], out: Path) -> None:
     with atomic_folder(out) as folder:
         policy.save(folder)
         with atomic_write(folder / "sft_loss.json") as file:
             file.write_text(json.dumps(losses))
-    console.print(f"saved {out}; loss {losses[0]:.3f} -> {recent(losses):.3f}")
-    return out
+
+
+def share(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Those that this rank encodes and learns."""
+    return samples[distributed.rank() :: distributed.size()]
+
+
+def spread(config: SftConfig) -> str:
+    """How the chats of a step are spread over the ranks, in words."""
+    ranks = distributed.size()
+    if ranks == 1:
+        return ""
+    idle = f", {ranks - config.batch_size} of them without any" if config.batch_size < ranks else ""
+    most = -(-config.batch_size // ranks)
+    return f"; {ranks} ranks ({config.distribution.strategy}): at most {most} of a step's chats each{idle}"
 
 
 def recent(losses: Sequence[float]) -> float:
@@ -117,15 +166,30 @@ def encode_chat(policy: VLMPolicy, sample: Sample) -> Encoded:
     return prompt, learned
 
 
-def backward(policy: VLMPolicy, encoded: Sequence[Encoded], *, budget: int) -> float:
-    """Accumulate the gradient of the mean negative log-prob of the learned tokens; returns that mean, in nats."""
-    total = sum(int(learned.sum()) for _, learned in encoded)
-    loss = 0.0
-    for rows in micro_batches(encoded, budget=budget):
+def learn(policy: VLMPolicy, updater: Updater, batch: Sequence[Sample], *, budget: int) -> float:
+    """Accumulate the gradient of the mean negative log-prob of the batch's learned tokens; returns that mean, in nats.
+    A rank without a chat takes part with the first one, at no weight."""
+    mine = [encode_chat(policy, sample) for sample in share(batch)]
+    total = sum(distributed.gather(sum(int(learned.sum()) for _, learned in mine)))
+    spare = mine[0] if mine else encode_chat(policy, batch[0])
+    loss = backward(policy, updater, mine, total=total, spare=spare, budget=budget)
+    return sum(distributed.gather(loss))
+
+
+def backward(
+    policy: VLMPolicy, updater: Updater, encoded: Sequence[Encoded], *, total: int, spare: Encoded, budget: int
+) -> float:
+    """The same for these chats: their share in the mean over `total` tokens."""
+
+    def forward(rows: Sequence[Sequence[Encoded]], weight: float) -> Tensor:
         with mixed_precision(policy.device, policy.settings):
-            share = -supervised_logp(policy, rows).sum() / total
-        share.backward()
-        loss += float(share.detach())
+            return -supervised_logp(policy, rows).sum() / total * weight
+
+    loss = 0.0
+    for rows, last in updater.turns(micro_batches(encoded, budget=budget)):
+        part = updater.run(partial(forward, rows or [[spare]], float(rows is not None)))
+        updater.backward(part, last=last)
+        loss += float(part.detach())
     return loss
 
 

@@ -16,11 +16,11 @@ from data_pipelines.convert import Conversion, Items, Progress, digest
 from data_pipelines.dataset import read_samples
 from data_pipelines.media import configure
 from mmrl.config import Config, load_config
+from mmrl.loading import resolve
 from mmrl.plugins import ConfigError, Stage
 from mmrl.policies import policy_class
 from mmrl.recipe import Recipe, make_recipe
 from mmrl.records import Rollouts, Sample
-from mmrl.runs.checkpoints import model_at
 from mmrl.stages import Policy
 from rewards.scoring import check_targets
 
@@ -42,8 +42,8 @@ def survey(
     for the recipe's. `must_differ` refuses sampling by which all completions of a row are the same.
     """
     config: Config = load_config(config_file, overrides)
-    if model:
-        config = replace(config, model=replace(config.model, path=model_at(model)))
+    settings, weights = resolve(model, config.model) if model else (config.model, None)
+    config = replace(config, model=settings)
     kind = policy_class(config.model.path)
     if kind.makes != "text":
         raise ConfigError(f"{config_file}: {config.model.path} makes {kind.makes}s; a survey is of texts.")
@@ -54,6 +54,8 @@ def survey(
     if labelled:
         check_targets(recipe.rewards, samples)
     policy = kind.load(config.model, config.data.budget)
+    if weights is not None:
+        policy.restore(weights)
     policy.check(recipe.sampling.at(0, 1), training=must_differ)
 
     def rows() -> Items:
@@ -62,7 +64,7 @@ def survey(
         return made
 
     try:
-        return Conversion(out, digest(stage, [data], out, repr(config))).run(rows, tick=tick)
+        return Conversion(out, digest(stage, [data], out, repr(config), str(weights))).run(rows, tick=tick)
     finally:
         recipe.rewards.close()
 

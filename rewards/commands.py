@@ -109,6 +109,6 @@ def serve(
 
 def _entry(reward: str, settings: list[str] | None) -> dict[str, Any]:
     """A reward and `setting=value`s as a recipe's list of rewards holds them."""
-    from mmrl.config import settings_from
+    from mmrl.mappings import settings_from
 
     return {**settings_from(settings or []), "name": reward}

@@ -27,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mmrl.config import settings_from
+from mmrl.mappings import settings_from
 from mmrl.plugins import ConfigError, nearest
 from mmrl.records import Sample
 from rewards import wire

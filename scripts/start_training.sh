@@ -9,8 +9,12 @@
 # may have before that: `base=MODEL`, where later stages begin with what earlier ones make, is what a dry run looks at in their
 # place; `sample_settings=(key=value ...)` are settings of a dry run on the samples, where no judge is served.
 #
+# `--resume` goes on where the script was ended: files and models that are there are kept, as always, and runs that are there
+# are continued, where without it they are refused.
+#
 # GPUS=8 bash scripts/train_x.sh ... trains with so many processes on this machine (scripts/launch/node.sh), and
-# LAUNCH="scripts/launch/nodes.sh" HOSTS=hostfile with whatever the command says. Supervised stages run in one process.
+# LAUNCH="scripts/launch/nodes.sh" HOSTS=hostfile with whatever the command says. Supervised stages and evaluations are shared
+# by the processes as well; of the settings, `distribution.strategy=...` holds for the supervised stages too.
 set -euo pipefail
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 samples=$project/tests/data_pipelines/formats
@@ -18,11 +22,13 @@ samples=$project/tests/data_pipelines/formats
 usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 fail() { printf '%s\n\n' "$1" >&2 && usage >&2 && exit 2; }
 
-given=() overrides=() dry_run=false sampled=false
+given=() overrides=() distribution=() dry_run=false resume=false sampled=false
 for word in "$@"; do
   case $word in
     --help | -h) usage && exit ;;
     --dry-run) dry_run=true ;;
+    --resume) resume=true ;;
+    distribution.*=*) overrides+=("$word") distribution+=("$word") ;;
     *=*) overrides+=("$word") ;;
     *) given+=("$word") ;;
   esac
@@ -70,10 +76,6 @@ draw() { # COUNT FROM... FILE: so many lines, the same ones every time, unless F
   [ -f "$file" ] || cat "${@:2:$#-2}" | shuf -n "$1" --random-source=<(yes 0) >"$file"
 }
 
-cold_start() { # FOLDER RECIPE [key=value ...]: supervised fine-tuning into FOLDER, unless it is there
-  [ -d "$1" ] || mmrl sft "${@:2}" "${stage_settings[@]}"
-}
-
 launch=(mmrl)
 if [ -n "${LAUNCH-}" ]; then
   read -ra launch <<<"$LAUNCH"
@@ -82,10 +84,20 @@ elif [ -n "${GPUS-}" ]; then
   launch=("$project/scripts/launch/node.sh")
 fi
 
-train() { # RECIPE [key=value ...], then the settings of the command line
-  "${launch[@]}" train "$@" "${stage_settings[@]}" "${overrides[@]}"
+cold_start() { # FOLDER RECIPE [key=value ...]: supervised fine-tuning into FOLDER, unless it is there
+  [ -d "$1" ] || "${launch[@]}" sft "${@:2}" "${stage_settings[@]}" "${distribution[@]}"
+}
+
+train() { # RECIPE [key=value ...], then the settings of the command line; with --resume a run that is there is continued
+  local word runs=runs name=${1##*/} continued=()
+  name=${name%.yaml}
+  for word in "${@:2}" "${overrides[@]}"; do
+    case $word in runs=*) runs=${word#*=} ;; name=*) name=${word#*=} ;; esac
+  done
+  if $resume && [ -f "$runs/$name/config.yaml" ]; then continued=(--resume); fi
+  "${launch[@]}" train "$@" "${stage_settings[@]}" "${overrides[@]}" "${continued[@]}"
 }
 
 evaluate() { # nothing to evaluate after a dry run
-  $dry_run || mmrl eval "$@"
+  $dry_run || "${launch[@]}" eval "$@"
 }

@@ -2,7 +2,7 @@
 # ARPO in single steps on AndroidControl with UI-TARS-1.5-7B (configs/papers/arpo_android_control.yaml), on the steps that
 # the model gets right at least once in 8. The paper trains whole tasks in OSWorld, which this cannot. Written for 8 GPUs of
 # 80 GB, about 4 hours (an estimate: 2 minutes a step). Not yet run on them, so no result stands here.
-# usage: scripts/train_arpo_android_control.sh STEPS SCREENSHOTS [key=value ...] [--dry-run]
+# usage: scripts/train_arpo_android_control.sh STEPS SCREENSHOTS [key=value ...] [--resume] [--dry-run]
 #   STEPS        a JSON list in UI-R1's form: [{"img_filename": "a.png", "bbox": [x1, y1, x2, y2], "instruction": "..."}, ...];
 #                UI-R1's own is https://huggingface.co/datasets/LZXzju/UI-R1-3B-Train
 #   SCREENSHOTS  the folder of its pictures

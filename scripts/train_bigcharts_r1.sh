@@ -3,7 +3,7 @@
 # bigcharts_r1.yaml), then ChartQA. The paper: 8 GPUs; ChartQA 88.2, mean of its benchmarks 59.2 -> 68.7 (SFT) -> 72.1. All
 # weights with gradients, Adam and the reference are 75 GB; on one GPU of 80 GB add model.adapter.rank=64, and expect about 15
 # hours (an estimate: 50 s a step of GRPO). Not yet run on one, so no result stands here.
-# usage: scripts/train_bigcharts_r1.sh CHATS QUESTIONS CHARTQA CHARTQA_IMAGES [key=value ...] [--dry-run]
+# usage: scripts/train_bigcharts_r1.sh CHATS QUESTIONS CHARTQA CHARTQA_IMAGES [key=value ...] [--resume] [--dry-run]
 #   CHATS           rows of docs/data.md whose last turn is <thinking>..</thinking><answer>..</answer>
 #   QUESTIONS       rows {problem, solution, image}, with pictures relative to their folder. The paper's data are not published;
 #                   FigureQA, PlotQA and DVQA can be read instead (docs/data_charts.md)

@@ -2,7 +2,7 @@
 # GUI-RCPO with Qwen2.5-VL-3B on the screens of ScreenSpot-v2, without their labels (configs/papers/
 # gui_rcpo_screenspot_v2.yaml), then GUI-RC on top: 64 regions vote. Written for 8 GPUs of 80 GB, about 10 hours (the paper
 # does not say); not yet run on them, so no result stands here. The paper: 80.1 -> 82.6 by GUI-RC -> 85.1 by GUI-RCPO.
-# usage: scripts/train_gui_rcpo_screenspot_v2.sh ANNOTATIONS IMAGES [key=value ...] [--dry-run]
+# usage: scripts/train_gui_rcpo_screenspot_v2.sh ANNOTATIONS IMAGES [key=value ...] [--resume] [--dry-run]
 #   ANNOTATIONS  a file of ScreenSpot-v2, or the folder of all: https://huggingface.co/datasets/OS-Copilot/ScreenSpot-v2
 #   IMAGES       the folder of its pictures
 inputs=(annotations=screenspot images=screenspot)

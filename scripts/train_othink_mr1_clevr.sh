@@ -3,7 +3,7 @@
 # othink_mr1_geoqa.yaml). The paper: right answers 76.5 on SuperCLEVR (GRPO 64.5) and 34.35 on GeoQA (30.24). All weights
 # with gradients, Adam and the reference are 44 GB: one GPU of 80 GB, about 4 hours each (an estimate: 25 s a step). Not yet
 # run on one, so no result stands here.
-# usage: scripts/train_othink_mr1_clevr.sh CLEVR SUPERCLEVR GEOQA GEOQA_TEST [key=value ...] [--dry-run]
+# usage: scripts/train_othink_mr1_clevr.sh CLEVR SUPERCLEVR GEOQA GEOQA_TEST [key=value ...] [--resume] [--dry-run]
 #   JSON Lines of {image, problem, solution} with picture files relative to their folders, from the data of R1-V,
 #   https://github.com/StarsfieldAI/R1-V: clevr_cogen_a_train, 200 questions of SuperCLEVR, GEOQA_R1V_Train_8K, GeoQA's test
 inputs=(clevr=bigcharts/train.jsonl superclevr=bigcharts/train.jsonl geoqa=bigcharts/train.jsonl geoqa_test=bigcharts/train.jsonl)

@@ -3,7 +3,7 @@
 # (configs/papers/temporal_r1_charades.yaml). The paper: 8 GPUs with FSDP and offload; mIoU 53.9 (base 37.2). All weights
 # with gradients, Adam and the reference are 75 GB; on one GPU of 80 GB add model.adapter.rank=64, and expect about 10 hours
 # for the selection and 10 for training (an estimate: 45 s a step). Not yet run on one, so no result stands here.
-# usage: scripts/train_temporal_r1_charades.sh TRAIN TEST VIDEOS [key=value ...] [--dry-run]
+# usage: scripts/train_temporal_r1_charades.sh TRAIN TEST VIDEOS [key=value ...] [--resume] [--dry-run]
 #   TRAIN   charades_sta_train.txt of https://github.com/jiyanggao/TALL; TEST: its charades_sta_test.txt
 #   VIDEOS  the folder of Charades' videos, https://prior.allenai.org/projects/charades
 inputs=(train=charades-sta/charades_sta_train.txt test=charades-sta/charades_sta_train.txt videos=charades-sta/videos)

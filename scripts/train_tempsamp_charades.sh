@@ -4,7 +4,7 @@
 # The paper: 4 x A100 80 GB with ZeRO-3, all weights; mIoU 61.7 without and 62.1 with a thought, R1@0.5 73.6 and 74.1.
 # All weights with gradients and Adam are 133 GB; on one GPU of 80 GB add model.adapter.rank=64, and expect about 15 hours
 # per epoch (an estimate: 35 s a step). Not yet run on one, so no result stands here.
-# usage: scripts/train_tempsamp_charades.sh TRAIN TEST VIDEOS [key=value ...] [--dry-run]
+# usage: scripts/train_tempsamp_charades.sh TRAIN TEST VIDEOS [key=value ...] [--resume] [--dry-run]
 #   TRAIN   charades_sta_train.txt of https://github.com/jiyanggao/TALL; TEST: its charades_sta_test.txt
 #   VIDEOS  the folder of Charades' videos, https://prior.allenai.org/projects/charades
 inputs=(train=charades-sta/charades_sta_train.txt test=charades-sta/charades_sta_train.txt videos=charades-sta/videos)

@@ -2,7 +2,7 @@
 # TON on AITZ with Qwen2.5-VL-3B: a cold start with dropped thoughts (under 15 minutes in the paper), then 100 steps of
 # GRPO (configs/papers/ton_aitz_sft.yaml, ton_aitz.yaml). The paper's hardware is 8 x 96 GB; written for GPUs of 80 GB
 # or more, about 2 hours in all on 8 of them. Not yet run on one, so no result stands here.
-# usage: scripts/train_ton_aitz.sh TRAIN TEST [key=value ...] [--dry-run]
+# usage: scripts/train_ton_aitz.sh TRAIN TEST [key=value ...] [--resume] [--dry-run]
 #   TRAIN  the folder general in train/ of AITZ, https://github.com/IMNearth/CoAT
 #   TEST   the folder general in its test/
 inputs=(train=aitz/google_apps test=aitz/google_apps)

@@ -4,7 +4,7 @@
 # 500 steps it reports; 50.4 (GRPO 41.1). The language model's weights with gradients and Adam are 122 GB; on one GPU of
 # 80 GB add model.adapter.rank=64, and expect about 4 hours for 500 steps (an estimate: 25 s a step). Not yet run on one, so
 # no result stands here.
-# usage: scripts/train_tw_grpo_clevrer.sh TRAIN VALIDATION VIDEOS [key=value ...] [--dry-run]
+# usage: scripts/train_tw_grpo_clevrer.sh TRAIN VALIDATION VIDEOS [key=value ...] [--resume] [--dry-run]
 #   TRAIN   train.json of http://clevrer.csail.mit.edu; VALIDATION: its validation.json
 #   VIDEOS  the folder of its videos
 inputs=(train=clevrer/validation.json validation=clevrer/validation.json videos=clevrer/videos)

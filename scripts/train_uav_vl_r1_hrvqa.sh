@@ -3,7 +3,7 @@
 # (configs/papers/uav_vl_r1_sft.yaml, uav_vl_r1_1_attributes.yaml, 2_objects, 3_relations). The paper: +48.17 % accuracy without
 # examples over the base model. All weights with gradients, Adam and the reference are 44 GB: one GPU of 80 GB, about 12
 # hours per stage (an estimate: 20 s a step). Not yet run on one, so no result stands here.
-# usage: scripts/train_uav_vl_r1_hrvqa.sh JSONS IMAGES [key=value ...] [--dry-run]
+# usage: scripts/train_uav_vl_r1_hrvqa.sh JSONS IMAGES [key=value ...] [--resume] [--dry-run]
 #   JSONS   the folder of train_question.json, train_answer.json, val_question.json and val_answer.json of HRVQA, https://hrvqa.nl
 #   IMAGES  the folder of its pictures 1.png, 2.png, ...
 inputs=(jsons=hrvqa images=hrvqa/images)

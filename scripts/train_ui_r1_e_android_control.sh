@@ -2,7 +2,7 @@
 # UI-R1-E with Qwen2.5-VL-3B on about 2,000 clicks: thoughts that DAST shortens, then no thoughts (configs/papers/
 # ui_r1_e_think.yaml, ui_r1_e_nothink.yaml). Written for 4 GPUs of 80 GB, about 12 hours a stage (an estimate: 40 s a step).
 # Not yet run on them, so no result stands here.
-# usage: scripts/train_ui_r1_e_android_control.sh CLICKS SCREENSHOTS [key=value ...] [--dry-run]
+# usage: scripts/train_ui_r1_e_android_control.sh CLICKS SCREENSHOTS [key=value ...] [--resume] [--dry-run]
 #   CLICKS       in UI-R1's form: [{"img_filename": "a.png", "bbox": [x1, y1, x2, y2], "instruction": "..."}, ...]; the paper
 #                takes clicks of AndroidControl, https://github.com/google-research/google-research/tree/master/android_control,
 #                and of ScreenSpot's training set

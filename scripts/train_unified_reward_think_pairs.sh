@@ -2,7 +2,7 @@
 # UnifiedReward-Think with Qwen2.5-VL-7B on pairs of pictures: cold start, rejection sampling, GRPO on what was judged wrongly
 # (configs/papers/unified_reward_think_sft.yaml, unified_reward_think.yaml). Written for 8 GPUs of 80 GB, about 1 + 3 + 8
 # hours (an estimate). Not yet run on them, so no result stands here.
-# usage: scripts/train_unified_reward_think_pairs.sh CHATS PAIRS TEST IMAGES [key=value ...] [--dry-run]
+# usage: scripts/train_unified_reward_think_pairs.sh CHATS PAIRS TEST IMAGES [key=value ...] [--resume] [--dry-run]
 #   CHATS   rows of docs/data.md that end in <think>...</think><answer>Image 1 is better</answer>, for example from
 #           https://huggingface.co/datasets/CodeGoat24/ImageGen-CoT-Reward-5K
 #   PAIRS   [{"problem": "...", "solution": "Image 1 is better", "images": ["a.png", "b.png"]}, ...]; TEST: the same, held out

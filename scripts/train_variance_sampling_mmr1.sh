@@ -3,7 +3,7 @@
 # models/mmr1-7b-sft: the cold start that MMR1 published, or one of yours (`mmrl sft`). Written for 8 GPUs of 80 GB, about
 # 60 hours at 5,000 generated tokens per second and GPU (5.5 M completions of 1,000 tokens, 4.3 M of them in the nine
 # passes that complete every prompt 32 times; sampler.refresh=0 does without). Not yet run on them: no result stands here.
-# usage: scripts/train_variance_sampling_mmr1.sh PROBLEMS IMAGES [key=value ...] [--dry-run]
+# usage: scripts/train_variance_sampling_mmr1.sh PROBLEMS IMAGES [key=value ...] [--resume] [--dry-run]
 #   PROBLEMS  [{"problem": "<image>...", "answer": "16", "images": ["geo/17.png"]}, ...] from the rows of
 #             https://huggingface.co/datasets/MMR1/MMR1-RL
 #   IMAGES    the folder of their pictures

@@ -9,8 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrl.config import AdapterConfig, Config, SftConfig, dump, load_config, settings_from
+from mmrl.config import AdapterConfig, Config, SftConfig, dump, load_config
 from mmrl.layering import merge
+from mmrl.mappings import settings_from
 from mmrl.plugins import ConfigError
 
 BASE = """

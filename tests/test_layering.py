@@ -9,9 +9,10 @@ import pytest
 from rich.console import Console
 
 from data_pipelines.gui.build import make_gui
-from mmrl.config import load_config, read_yaml
+from mmrl.config import load_config
 from mmrl.launch import run_training
 from mmrl.layering import COMPARISONS, STAGES, at, combine
+from mmrl.mappings import read_yaml
 from mmrl.plugins import ConfigError
 from mmrl.registry import ADVANTAGES
 from mmrl.runs.reader import read_metrics

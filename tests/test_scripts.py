@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from warm_mmrl import warm_mmrl
+
+from mmrl.runs.reader import read_events, read_metrics
 
 ROOT = Path(__file__).parents[1]
 FORMATS = ROOT / "tests/data_pipelines/formats"
@@ -68,11 +71,30 @@ def test_a_dry_run_of_ones_own_data_reads_it_and_takes_settings(environment, tmp
     assert wrong.returncode == 2 and "Did you mean rewards" in wrong.stderr
 
 
+@pytest.mark.slow
+def test_resume_continues_a_run_that_is_there_and_begins_one_that_is_not(environment, tmp_path):
+    """With a project folder of its own, for these are trainings."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    script, inputs = tmp_path / "scripts/train_ui_r1_android_control.sh", FORMATS / "android-control"
+    small = ["model.path=tiny", "prompts_per_step=1", "group_size=2", "sampling.max_new_tokens=4", "name=mine"]
+    words = [inputs / "train.json", inputs, *small]
+    for given in (["steps=1", "--resume"], ["steps=2", "--resume"]):
+        result = run(script, *words, *given, environment=environment, cwd=tmp_path)
+        assert result.returncode == 0, result.stdout + result.stderr
+    kinds = [event["kind"] for event in read_events(tmp_path / "runs/mine")]
+    assert kinds.count("started") == kinds.count("resumed") == 1
+    assert [line["step"] for line in read_metrics(tmp_path / "runs/mine")] == [0, 1]
+    refused = run(script, *words, "steps=2", environment=environment, cwd=tmp_path)
+    assert refused.returncode == 2 and "already holds a run" in refused.stderr
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
 def test_without_data_a_script_says_what_to_fetch_and_from_where(script, tmp_path):
     result = run(script, cwd=tmp_path)
     assert result.returncode == 2
-    usage = re.search(rf"usage: scripts/{script.name}((?: [A-Z_]+)+) \[key=value \.\.\.\] \[--dry-run\]", result.stderr)
+    options = r"\[key=value \.\.\.\] \[--resume\] \[--dry-run\]"
+    usage = re.search(rf"usage: scripts/{script.name}((?: [A-Z_]+)+) {options}", result.stderr)
     assert usage, result.stderr
     inputs = re.search(r"^inputs=\((.*)\)$", script.read_text(), re.MULTILINE)
     assert inputs and len(usage[1].split()) == len(inputs[1].split())

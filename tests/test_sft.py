@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from data_pipelines.gui.build import make_gui_cold_start
-from mmrl.config import SftConfig, load_config
+from mmrl.config import OptimizerConfig, SftConfig, load_config
+from mmrl.optimization import Updater
 from mmrl.plugins import ConfigError
 from mmrl.policies.shared_prefix import Prompt
 from mmrl.sft import backward, encode_chat, micro_batches, sft, supervised_logp
@@ -41,10 +42,10 @@ def test_packed_chats_have_the_log_probs_of_single_ones(policy, chats):
 
 
 def test_the_gradient_does_not_depend_on_the_packing(policy, chats):
-    found = []
+    updater, total, found = Updater(policy, OptimizerConfig()), sum(int(learned.sum()) for _, learned in chats), []
     for budget in (1, 100, 10_000):
         policy.model.zero_grad()
-        loss = backward(policy, chats, budget=budget)
+        loss = backward(policy, updater, chats, total=total, spare=chats[0], budget=budget)
         found.append((loss, torch.cat([p.grad.flatten() for _, p in policy.trainable() if p.grad is not None])))
     policy.model.zero_grad()
     for loss, gradient in found[1:]:

@@ -1,5 +1,7 @@
 """Bytes on one GPU, by strategy, in the two phases of a step. What mmrl does is read off `optimization.py`, `zero.py`,
-`pretrained.py` and `shared_prefix.py`, and of DeepSpeed's stages from its source; no term is fitted.
+`pretrained.py` and `shared_prefix.py`, and of DeepSpeed's stages from its source. No term is fitted to a GPU, but what
+FLUX's layers keep of a token (`shapes.FLUX_DOUBLE` and the like) was read off the counts of `checks.py`: its checks of
+FLUX's training peaks show that the terms add up, and nothing about these constants.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmrl.config import settings_from
+from mmrl.mappings import settings_from
 from mmrl.plugins import ConfigError, Stage, build, nearest
 from mmrl.records import Rollouts, Sample
 from mmrl.registry import METRICS

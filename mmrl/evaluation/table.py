@@ -1,4 +1,4 @@
-"""What `mmrl eval` prints and writes: a table, and one JSON object."""
+"""What `mmrl eval` prints and writes: a table, one JSON object, and the completions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any
 
 from rich.table import Table
 
+from mmrl import distributed
 from mmrl.evaluation import Evaluation
 from mmrl.evaluation.estimates import Estimate
+from mmrl.plugins import ConfigError
 from mmrl.runs.files import atomic_write
+from mmrl.runs.writer import RunWriter, holds_run
 
 
 def table(result: Evaluation, *, samples: int) -> Table | None:
@@ -56,6 +59,25 @@ def write_json(file: Path, result: Evaluation, **about: Any) -> None:
     }
     with atomic_write(file) as unfinished:
         unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def check_new(folder: Path) -> None:
+    """ConfigError, before anything is completed, for a folder that `write_completions` would refuse."""
+    if holds_run(folder):
+        raise ConfigError(f"--out {folder} already holds a run.\n  Choose another folder.")
+
+
+def write_completions(folder: Path, result: Evaluation) -> None:
+    """A run directory of one step. Every rank writes the completions that it holds."""
+    rank = distributed.rank()
+    if rank == 0:
+        RunWriter.create(folder, "")
+    distributed.wait()
+    writer = RunWriter(folder, rank=rank)
+    writer.record_rollouts(0, result.rollouts.select(result.rollouts.held.nonzero().flatten().tolist()))
+    distributed.wait()
+    if rank == 0:
+        writer.record_metrics(0, {"reward": result.score})
 
 
 def finite(value: float) -> float | None:

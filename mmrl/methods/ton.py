@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from data_pipelines.reading import Problem, Row
 from data_pipelines.rows import row_of
 from mmrl.config import ModelConfig, load_config
 from mmrl.gold import WRITERS, gold_kind, gold_text
+from mmrl.loading import load_policy, resolve
 from mmrl.plugins import Stage
-from mmrl.policies import policy_class
 from mmrl.policies.vlm import prompt_messages, with_request
 from mmrl.records import Rollouts, Sample
 from mmrl.stages import Context, Policy
@@ -102,10 +101,10 @@ def convert_to_traces(
 ) -> Progress:  # fmt: skip
     """`mmrl data traces`: checked and reported as a conversion; an interrupted one writes its thoughts once more."""
     config = None if config_file is None else load_config(config_file)
-    how_to_load = replace(config.model, path=model) if config else ModelConfig(path=model)
-    policy = policy_class(model).load(how_to_load, config.data.budget if config else Budget())
+    how_to_load, budget = (config.model, config.data.budget) if config else (ModelConfig(), Budget())
+    policy = load_policy(model, how_to_load, budget)
     how: Any = policy.sampling(max_new_tokens=max_new_tokens, temperature=temperature)
     stage = Stage("traces", write_thoughts, settings)
     samples = read_samples(data, need_target=True)
-    conversion = Conversion(out, digest(stage, [data], out, model, seed, how))
+    conversion = Conversion(out, digest(stage, [data], out, str(resolve(model, how_to_load)), seed, how))
     return conversion.run(lambda: write_thoughts(policy, samples, how, seed=seed, **settings), tick=tick)

@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmrl.config import SftConfig, load_config, read_yaml
+from mmrl.config import SftConfig, load_config
+from mmrl.mappings import read_yaml
 from mmrl.plugins import ConfigError
 from mmrl.replication.progress import Progress
 from mmrl.runs import layout

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from mmrl.config import check_keys, found, read_yaml
+from mmrl.config import check_keys, found
+from mmrl.mappings import read_yaml
 from mmrl.plugins import ConfigError, nearest
 
 FOLDER = Path("configs/reproduce")

@@ -39,8 +39,7 @@ class RunWriter:
         """Begin a run. ConfigError if the folder holds one already, even part of one."""
         writer = cls(folder, rank=rank)
         if rank == 0:
-            parts = (layout.CONFIG, layout.METRICS, layout.EVENTS, layout.ROLLOUTS, layout.CHECKPOINTS)
-            if any((writer.folder / part).exists() for part in parts):
+            if holds_run(writer.folder):
                 raise ConfigError(
                     f"{folder} already holds a run.\n  Choose another `name=`, or continue this one with `--resume`."
                 )
@@ -130,6 +129,12 @@ class RunWriter:
         if media.digest not in self._without_copy:
             self._without_copy.add(media.digest)
             self.event("warning", message=f"{media.path} is not kept with the rollouts: {reason}")
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether there is a run in it, even part of one."""
+    parts = (layout.CONFIG, layout.METRICS, layout.EVENTS, layout.ROLLOUTS, layout.CHECKPOINTS)
+    return any((folder / part).exists() for part in parts)
 
 
 def _process() -> dict[str, Any]:

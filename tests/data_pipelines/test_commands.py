@@ -20,7 +20,7 @@ from data_pipelines.sources import write_samples
 from data_pipelines.split import split
 from data_pipelines.stats import statistics
 from data_pipelines.transform import bound
-from mmrl.config import settings_from
+from mmrl.mappings import settings_from
 from mmrl.pictures import encode
 from mmrl.plugins import ConfigError, build, load
 
