@@ -174,15 +174,22 @@ def _do_first() -> None:
 
 
 def shares(sizes: Sequence[int], keys: Sequence[Hashable], ranks: int) -> list[list[int]]:
-    """Which groups each rank makes: whole groups, rows as even as that allows; those of one key stay together.
+    """Which groups each rank makes: neighbours, rows as even as whole groups allow; those of one key stay together.
 
     `sizes[i]` rows and a key for each group. A prompt that is drawn twice has one key: a second drawing is completed
-    otherwise than the first, so whoever makes it has to know of both.
+    otherwise than the first, so whoever makes it has to know of both. The first of n updates learns from groups 0, n,
+    2n and so on (`trainer.learn`), to which all ranks contribute, as each has neighbours.
     """
-    loads, home = [0] * ranks, dict[Hashable, int]()
+    together: dict[Hashable, list[int]] = {}
+    for group, key in enumerate(keys):
+        together.setdefault(key, []).append(group)
     found: list[list[int]] = [[] for _ in range(ranks)]
-    for group, (rows, key) in enumerate(zip(sizes, keys, strict=True)):
-        owner = home.setdefault(key, min(range(ranks), key=lambda r: loads[r]))
-        loads[owner] += rows
-        found[owner].append(group)
-    return found
+    rank, load, left = 0, 0, sum(sizes)
+    for groups in together.values():
+        rows = sum(sizes[group] for group in groups)
+        even = left / (ranks - rank)
+        if load and rank + 1 < ranks and load + rows - even > even - load:  # without them this rank is nearer to even
+            rank, load, left = rank + 1, 0, left - load
+        found[rank] += groups
+        load += rows
+    return [sorted(share) for share in found]

@@ -5,6 +5,10 @@ runs one of the policy's `parts` it says so, and of the parts that were asked fo
 who did not ask for it runs it on next to nothing and asks again. Before any other word between ranks each takes part
 like this until nobody asks. (DeepSpeed's ZeRO-3 gathers a layer's weights when the layer is run: a rank that did not
 come would leave the others waiting for ever.)
+
+Backward passes must gather in one order too. Autograd goes back through what was run last first, so it is enough that
+all ranks run their parts in one order, with or without gradient alike, and that the same layers get a gradient: what a
+rank has filled in therefore flows, times 0, into the part that comes next (`Part.joins`).
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ class Part(NamedTuple):
     module: torch.nn.Module
     smallest: Callable[[], Any] | None = None
     """Runs it on next to nothing; None runs it again on what it was last given."""
+    joins: str | None = None
+    """The argument, a keyword, by which the outputs of the parts before it come in."""
 
 
 class Lockstep:
@@ -40,8 +46,8 @@ class Lockstep:
     def __init__(self, parts: list[Part], *, everywhere: bool) -> None:
         self.parts, self.everywhere = parts, everywhere
         self.loose: list[Tensor] = []
-        """Zeros that hang on the weights of parts that were run on nothing: added to the loss, they make gradients of
-        0 on this rank where others have theirs."""
+        """Zeros that hang on the weights of parts that were run on nothing: added to what comes next, or to the loss,
+        they make gradients of 0 on this rank where others have theirs."""
         self._passed: set[int] = set()
         self._on = self._filling = False
         self._last: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
@@ -67,11 +73,7 @@ class Lockstep:
         with self.section():
             found = call()
         for index, part in enumerate(self.parts):
-            if (
-                not self.everywhere
-                and index not in self._passed
-                and any(p.requires_grad for p in part.module.parameters())
-            ):
+            if not self.everywhere and index not in self._passed and trained(part.module):
                 self._fill_in(index)
         return found
 
@@ -79,19 +81,32 @@ class Lockstep:
         """Take part in what others run until nobody asks any more."""
         self._agree_on(DONE)
 
-    def _before(self, index: int, module: torch.nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
+    def _before(
+        self, index: int, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]] | None:
         self._passed.add(index)
-        if self.parts[index].smallest is None and not self._filling:
+        if self._filling:
+            return None
+        _, smallest, joins = self.parts[index]
+        if smallest is None:
             self._last[index] = (args, dict(kwargs))
-        if self._on and not self._filling:
-            self._agree_on(index)
+        if self._on:
+            self._agree_on(2 * index + (not torch.is_grad_enabled()))
+        if joins is None or not self.loose:
+            return None
+        kwargs = {**kwargs, joins: kwargs[joins] + torch.stack(self.loose).sum()}
+        self.loose.clear()
+        return args, kwargs
 
     def _agree_on(self, wanted: int) -> None:
+        """`wanted`: twice the part's index, and one more where it is run without gradient."""
         while (first := distributed.smallest(wanted)) != wanted:
-            self._fill_in(first)
+            index, without_gradient = divmod(first, 2)
+            with torch.set_grad_enabled(not without_gradient):
+                self._fill_in(index)
 
     def _fill_in(self, index: int) -> None:
-        module, smallest = self.parts[index]
+        module, smallest, _ = self.parts[index]
         self._filling = True
         try:
             if smallest is not None:

@@ -211,7 +211,8 @@ class Policy(Protocol):
         ...
 
     def kept_whole(self) -> list[torch.nn.Module]:
-        """Modules whose weights every rank keeps whole under ZeRO-3, for a pass uses them any number of times."""
+        """Modules whose weights every rank keeps whole under ZeRO-3, for a pass uses them any number of times, or not
+        at all."""
         ...
 
     def save(self, folder: Path) -> None: ...

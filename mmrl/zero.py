@@ -54,11 +54,6 @@ class ZeroUpdater(Updater):
 
     def __init__(self, policy: Policy, config: OptimizerConfig, distribution: DistributionConfig) -> None:
         stage = self.stage = int(distribution.strategy[-1])
-        if config.ema is not None and stage == 3:
-            raise ConfigError(
-                "optimizer.ema: with distribution.strategy = zero3 no rank has whole weights to average. Use zero2, or "
-                "leave optimizer.ema out."
-            )
         super().__init__(policy, config)
         deepspeed = import_deepspeed()
         self.groups = self.optimizer.state_dict()["param_groups"]
@@ -93,14 +88,14 @@ class ZeroUpdater(Updater):
         return self.engine.optimizer.parameter_offload
 
     def keep_whole(self) -> None:
-        """Leave the weights of `policy.kept_whole` on every rank. They are used any number of times in a pass, which
-        differs from rank to rank, and in the middle of a backward pass, so DeepSpeed must not gather them then."""
+        """Leave the weights of `policy.kept_whole` on every rank. How often a pass uses them differs from rank to rank,
+        also in the middle of a backward pass, so DeepSpeed must not gather them then."""
         persistent = self.offload.persistent_parameters
-        for module in self.kept_whole:
+        for module in (inner for kept in self.kept_whole for inner in kept.modules()):
             for hooks in (module._forward_pre_hooks, module._forward_hooks):
                 for key in [key for key, hook in hooks.items() if "deepspeed" in getattr(hook, "__module__", "")]:
                     del hooks[key]
-            for parameter in module.parameters():
+            for parameter in module.parameters(recurse=False):
                 if not getattr(parameter, "ds_persist", False):
                     setattr(parameter, "ds_persist", True)  # noqa: B010
                     persistent.append(parameter)
@@ -225,8 +220,10 @@ class ZeroUpdater(Updater):
         tensors: dict[str, Tensor] = {}
         for index, parameter in enumerate(self.ordered):
             for name in MOMENTS if steps else ():
-                tensors[f"{index}.{name}"] = safe_get_full_optimizer_state(parameter, name).detach().cpu().clone()
-                tensors[f"{index}.step"] = torch.tensor(float(steps))
+                whole = safe_get_full_optimizer_state(parameter, name)
+                if distributed.rank() == 0:
+                    tensors[f"{index}.{name}"] = whole.detach().cpu().clone()
+                    tensors[f"{index}.step"] = torch.tensor(float(steps))
         rate = self.engine.optimizer.param_groups[0]["lr"]
         return tensors, {"param_groups": [{**group, "lr": rate} for group in self.groups], "state": {}}
 

@@ -197,9 +197,12 @@ def test_adapters_on_rows_with_pictures_with_films_and_with_text_alone(place: Pa
 
 @pytest.mark.slow
 def test_four_processes_of_which_some_have_nothing_to_do(place: Path):
-    """Three groups for four ranks; a run of four goes on as one."""
+    """Three groups for four ranks; two, where the others also ask the reference in the middle of a training pass; a
+    run of four goes on as one."""
     runs = place / "runs"
+    guarded = ("model.adapter.rank=16", "loss.terms=[clipped, {name: gaussian_kl, coef: 0.1}]")
     alone(job(place, "words", "three"))
+    alone(job(place, "pictures", "two", *guarded))
     on_ranks(
         place,
         4,
@@ -207,15 +210,30 @@ def test_four_processes_of_which_some_have_nothing_to_do(place: Path):
             job(place, "words", "three-ddp"),
             job(place, "words", "three-zero3", "distribution.strategy=zero3", "distribution.generation=synchronised"),
             job(place, "words", "three-then-one", "distribution.strategy=zero2", "steps=2"),
+            job(place, "pictures", "two-zero3", *guarded, "distribution.strategy=zero3"),
         ],
     )
     alone(job(place, "words", "three-then-one", resume=True))
     for name in ("three-ddp", "three-zero3", "three-then-one"):
         assert_same(runs / "three", runs / name)
+    assert_same(runs / "two", runs / "two-zero3")
 
 
 def test_shares_are_whole_groups_as_even_as_they_can_be():
-    assert shares([4, 4, 4, 4, 4], "abcde", 2) == [[0, 2, 4], [1, 3]]
+    assert shares([4, 4, 4, 4, 4], "abcde", 2) == [[0, 1, 2], [3, 4]]
     assert shares([8, 2, 2, 2, 2], "abcde", 2) == [[0], [1, 2, 3, 4]]
+    assert shares([8, 8, 1, 1], "abcd", 3) == [[0], [1], [2, 3]]
     assert shares([4, 4], "ab", 3) == [[0], [1], []]
     assert shares([4, 4, 4], "aba", 2) == [[0, 2], [1]], "a prompt drawn twice stays on one rank"
+    for groups in range(1, 30):
+        for ranks in range(1, 9):
+            counts = [len(share) for share in shares([4] * groups, range(groups), ranks)]
+            assert sum(counts) == groups and max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize(("groups", "updates", "ranks"), [(8, 2, 2), (12, 3, 4), (10, 2, 3), (16, 4, 2)])
+def test_every_rank_has_work_in_every_update(groups: int, updates: int, ranks: int):
+    plan = shares([4] * groups, range(groups), ranks)
+    for update in range(updates):
+        counts = [len(set(range(update, groups, updates)) & set(share)) for share in plan]
+        assert min(counts) > 0 and max(counts) - min(counts) <= 1, (update, counts)

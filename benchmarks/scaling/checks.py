@@ -210,18 +210,18 @@ def parameter_checks() -> list[Check]:
 
 def cache_check(name: str, mode: Mode) -> Check:
     """The KV cache of a prefill."""
-    from transformers import DynamicCache
+    from mmrl.policies.cache import KVCache
 
     with torch.device("meta"):
         model = prepared(vlm_config(name), mode, checkpointing=False).eval()
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), autocast():
         without_values(model)
-        cache, tokens = DynamicCache(), 64
+        cache, tokens = KVCache(), 64
         ids, mask = torch.zeros(1, tokens, dtype=torch.long), torch.ones(1, 1, tokens, tokens, dtype=torch.bool)
         engine(model).hidden(ids, torch.zeros(3, 1, tokens, dtype=torch.long), mask, {}, cache)
         sizes = [t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values)]
     how = "LoRA" if mode == "lora" else "all weights"
-    return Check(f"KV cache per token: {name}, {how}", shape_of(name).kv_bytes(mode), sum(sizes) / tokens, "B")
+    return Check(f"KV cache per token: {name}, {how}", shape_of(name).kv_bytes, sum(sizes) / tokens, "B")
 
 
 def flop_checks(name: str) -> list[Check]:

@@ -43,7 +43,7 @@ class Record:
     """Seconds for `select_groups` on `ordered` groups; grows with their square."""
     ordered: int
     share: float
-    """Seconds for `distributed.shares` per (group, rank)."""
+    """Seconds for `distributed.shares` per group."""
     parquet_row: float
     """Bytes of a completion on disk, tokens included."""
     parquet_file: float
@@ -121,7 +121,7 @@ def measure() -> Record:
         unpickle=seconds_of(lambda: pickle.loads(packed)) / len(part),
         order=seconds_of(lambda: many.select_groups(order)),
         ordered=ordered,
-        share=seconds_of(lambda: shares([TEXT.group] * groups, list(range(groups)), ranks)) / (groups * ranks),
+        share=seconds_of(lambda: shares([TEXT.group] * groups, list(range(groups)), ranks)) / groups,
         parquet_row=row,
         parquet_file=small - row * TEXT.group,
         sample=memory,

@@ -128,10 +128,9 @@ def generating(shape: Shape, mode: Mode, gpus: int) -> dict[str, float]:
     prefill = rows * TEXT.prompt_tokens * (6.0 * shape.feed + 14 * shape.width + 4 * shape.inner)
     vision = rows * TEXT.vision_tokens * 4 * 60.0 * 1280
     # Decoding: a layer's cache joined with the new column and its keys and values repeated for all heads, and logits.
-    wide = 3 if mode == "full" else 1  # float32, and its bf16 copy
-    repeated = columns * wide * 4.0 * (shape.inner + shape.keys)
+    repeated = columns * 4.0 * (shape.inner + shape.keys)
     logits = rows * TEXT.group * shape.vocabulary * float(DRAW_BYTES)
-    return {"KV cache": columns * float(shape.kv_bytes(mode)), "transient": max(prefill, vision, repeated + logits)}
+    return {"KV cache": columns * float(shape.kv_bytes), "transient": max(prefill, vision, repeated + logits)}
 
 
 def micro_tokens(shape: Shape, gpus: int) -> tuple[int, int, int]:
@@ -162,12 +161,11 @@ def training(shape: Shape, mode: Mode, tokens: int, columns: int, *, checkpointi
     return found | max((forward, backward, layer), key=lambda moment: sum(moment.values()))
 
 
-def host_bytes(shape: Shape, mode: Mode, strategy: Strategy, gpus: int) -> tuple[float, float]:
-    """(loading, checkpoint): CPU memory of a node when every rank loads the whole model, and when every rank collects
-    the optimizer's states for a checkpoint, as ZeRO's `state` does."""
-    ranks = min(gpus, NODE)
-    loading = ranks * (4.0 * shape.trained(mode) + frozen_bytes(shape, mode))
-    return loading, (ranks if strategy != "ddp" and gpus > 1 else 1) * 8.0 * shape.trained(mode)
+def host_bytes(shape: Shape, mode: Mode, gpus: int) -> tuple[float, float]:
+    """(loading, checkpoint): CPU memory of a node when every rank loads the whole model, and of the first node when
+    rank 0 collects the optimizer's states for a checkpoint."""
+    loading = min(gpus, NODE) * (4.0 * shape.trained(mode) + frozen_bytes(shape, mode))
+    return loading, 8.0 * shape.trained(mode)
 
 
 def gigabytes(value: float) -> str:

@@ -118,17 +118,16 @@ class Shape:
         """Bytes of the bf16 copies that autocast makes of trained matrices, and keeps until it ends."""
         return 2.0 * (self.trained(mode) - (self.embedding if mode == "full" else 0))
 
-    def kv_bytes(self, mode: Mode) -> int:
-        """Of a token in the cache. Beside float32 weights the keys leave the rotation in float32, and the values are
-        cached in the keys' dtype."""
-        return (4 if mode == "full" else 2) * 2 * self.keys * self.layers
+    @property
+    def kv_bytes(self) -> int:
+        """Of a token in the cache, which is bf16."""
+        return 2 * 2 * self.keys * self.layers
 
-    def cache_traffic(self, mode: Mode) -> float:
+    @property
+    def cache_traffic(self) -> float:
         """How often a decoding step moves each byte of the cache: it is joined with the new column (read, written), and
-        sdpa with a mask wants keys and values repeated for all query heads (read, written r times, read r times);
-        float32 ones are made bf16 in between."""
-        repeats = self.inner // self.keys
-        return 3 + 2 * repeats if mode == "lora" else 3 + 3 * repeats
+        sdpa with a mask wants keys and values repeated for all query heads (read, written r times, read r times)."""
+        return 3 + 2 * (self.inner // self.keys)
 
     def layer_bytes(self, mode: Mode, columns: int) -> int:
         """What a layer keeps of a token for its backward pass, in a row of so many columns.

@@ -56,7 +56,7 @@ def models() -> str:
         kept = [shape.kept_bytes("full", columns, checkpointing=on) / 1e6 for on in (False, True)]
         flops = flux_flops(shape) if image else sum(forward_flops(shape, 1))
         trained = f"{shape.trained('full') / 1e9:.2f} G / {shape.adapter / 1e6:.0f} M"
-        cache = "-" if image else f"{shape.kv_bytes('full') / 1e3:.0f} / {shape.kv_bytes('lora') / 1e3:.0f}"
+        cache = "-" if image else f"{shape.kv_bytes / 1e3:.0f}"
         size = f"{shape.parameters:,}"
         rows.append([name, size, trained, cache, f"{kept[0]:.1f}", f"{kept[1]:.2f}", f"{flops / 1e12:.0f}"])
     return markdown(head, rows)
@@ -169,7 +169,7 @@ def limits(record: Record) -> str:
     steps = ROLLOUTS / rows
     files = steps * RANKS
     packed, read = rows * record.row_bytes, rows * record.unpickle
-    order, share = order_seconds(record, groups), record.share * groups * RANKS
+    order, share = order_seconds(record, groups), record.share * groups
     disk = ROLLOUTS * record.parquet_row + files * record.parquet_file
     prompts = ROLLOUTS / TEXT.group
     listed = [
@@ -179,8 +179,8 @@ def limits(record: Record) -> str:
         ["`select_groups`, groups x rows", f"{record.order:.2f} s at {record.ordered:,} groups",
          f"{order:.1f} s a call",
          f"{record.ordered * (10 / record.order) ** 0.5:,.0f} groups a step (10 s)"],
-        ["`distributed.shares`, groups x ranks", f"{record.share * 1e9:.0f} ns a pair", f"{share:.1f} s a step",
-         f"{10 / record.share / 1e6:,.0f} M pairs (10 s)"],
+        ["`distributed.shares`", f"{record.share * 1e6:.1f} µs a group", f"{share * 1e3:.0f} ms a step",
+         f"{10 / record.share / 1e6:,.0f} M groups a step (10 s)"],
         ["rollout files", "1 a rank and step", f"{files / 1e6:.1f} M files in a folder", "1 M: listing takes minutes"],
         ["rollouts on disk",
          f"{record.parquet_row / 1e3:.1f} KB a completion, {record.parquet_file / 1e3:.0f} KB a file",
@@ -215,7 +215,7 @@ def checkpoints() -> str:
         trained = shape.trained(mode)
         size = 12.0 * trained + (4.0 * (shape.parameters - trained) if mode == "full" else 0.0)
         write = write_seconds(size)
-        loading, collecting = host_bytes(shape, mode, "zero3", 64)
+        loading, collecting = host_bytes(shape, mode, 64)
         every = interval(write, RANKS)
         spread = write_seconds(size, RANKS)
         rows.append([

@@ -115,7 +115,7 @@ def decode_seconds(shape: Shape, mode: Mode, rows: int, rate: float, bandwidth: 
     steps, queries = TEXT.new_tokens - 1, rows * TEXT.group
     weights = 2.0 * (shape.parameters - shape.vision)
     columns = rows * (steps * TEXT.prompt_tokens + TEXT.group * triangle(steps))  # summed over the steps
-    memory_time = (steps * weights + columns * shape.kv_bytes(mode) * shape.cache_traffic(mode)) / bandwidth
+    memory_time = (steps * weights + columns * shape.kv_bytes * shape.cache_traffic) / bandwidth
     compute_time = (steps * queries * (costs.token + costs.head) + TEXT.group * columns * costs.pair) / rate
     return max(memory_time, compute_time, steps * shape.layers * LAYER_SECONDS)
 

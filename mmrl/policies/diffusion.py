@@ -22,6 +22,7 @@ from mmrl.lockstep import Part
 from mmrl.plugins import ConfigError
 from mmrl.policies.families import Conditioning, predict
 from mmrl.policies.pipelines import Pipeline, load_pipeline
+from mmrl.policies.pretrained import adapters
 from mmrl.policies.recording import Transition, gaussian, score
 from mmrl.policies.steps import check_window, noisy_steps, trained_steps
 from mmrl.randomness import derive, earlier_occurrences, torch_generator
@@ -349,8 +350,8 @@ class DiffusionPolicy:
         return [Part(self.pipeline.denoiser)]
 
     def kept_whole(self) -> list[torch.nn.Module]:
-        """Nothing: the denoiser runs once in a pass."""
-        return []
+        """Adapters, which the reference does without."""
+        return adapters(self.pipeline.denoiser)
 
     def save(self, folder: Path) -> None:
         self.pipeline.save(folder)

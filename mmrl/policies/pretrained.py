@@ -91,6 +91,11 @@ def add_lora(model: Any, settings: ModelConfig) -> Any:
         return get_peft_model(model, config)
 
 
+def adapters(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The LoRA layers inside, which a model with its adapter switched off does not run."""
+    return [module for name, module in model.named_modules() if name.endswith((".lora_A", ".lora_B"))]
+
+
 def forbidden_tokens(model: Any, processor: Any) -> Tensor:
     """Vision placeholders and delimiters, which only a processor may write."""
     config = model.config

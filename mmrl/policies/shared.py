@@ -24,6 +24,7 @@ class SharedPolicy:
     def __init__(self, inner: Any) -> None:
         self.inner = inner
         self._spare: Rollouts | None = None
+        """One row, of whatever step, for `idle`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -46,7 +47,10 @@ class SharedPolicy:
             made = self.inner.generate(
                 [samples[i] for i in mine], [sizes[i] for i in mine], how, seed=seed, step=step, signals=signals
             )
-        self._spare = made.select([0]) if made is not None else self._one(samples[0], how, seed=seed, step=step)
+        if made is not None:
+            self._spare = made.select([0])
+        elif self._spare is None:
+            self._spare = self.inner.generate([samples[0]], [1], how, seed=seed, step=step)
         records = distributed.gather(None if made is None else without_prompts(made))
         parts = [
             made if rank == distributed.rank() else record for rank, record in enumerate(records) if record is not None
@@ -55,10 +59,6 @@ class SharedPolicy:
         order = [group for groups in plan for group in groups]
         place = {group: position for position, group in enumerate(order)}
         return together.select_groups([place[group] for group in range(len(samples))])
-
-    def _one(self, sample: Sample, how: Any, *, seed: int, step: int) -> Rollouts:
-        made: Rollouts = self.inner.generate([sample], [1], how, seed=seed, step=step)
-        return made
 
     def idle(self) -> Tensor:
         """A forward pass of one row whose gradient is 0, for strategies in which all ranks must take part in each."""

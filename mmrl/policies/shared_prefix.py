@@ -226,7 +226,7 @@ class SharedPrefix:
         alone, so a completion does not depend on what else is in the batch. Returns per prompt and row (tokens,
         log-probs), both of the completion's length: up to and including the first stop token, or `max_new_tokens`.
         """
-        from transformers import DynamicCache
+        from mmrl.policies.cache import KVCache
 
         device, lengths = self.device, torch.tensor([len(prompt) for prompt in prompts])
         prefix = pad_rows([prompt.ids for prompt in prompts], 0)
@@ -234,7 +234,7 @@ class SharedPrefix:
         positions = torch.stack([torch.nn.functional.pad(p.positions, (0, width - len(p))) for p in prompts], 1)
         time = torch.arange(width).expand(len(prompts), -1)
         columns = Columns(torch.where(time < lengths[:, None], PREFIX, PADDING).to(device), time.to(device))
-        cache = DynamicCache()
+        cache = KVCache()
         hidden = self.hidden(
             prefix.to(device), positions.to(device), visible(columns, columns), gather_media(prompts, device), cache
         )

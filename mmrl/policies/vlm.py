@@ -23,6 +23,7 @@ from mmrl.plugins import ConfigError
 from mmrl.policies.divergence import divergence
 from mmrl.policies.pieces import Pieces
 from mmrl.policies.pretrained import (
+    adapters,
     add_lora,
     forbidden_tokens,
     load_pretrained,
@@ -314,11 +315,12 @@ class VLMPolicy:
                 **smallest(inputs_embeds=embeds, position_ids=torch.zeros(3, 1, 1, dtype=torch.long)), use_cache=False
             )
 
-        return [Part(tower, see), Part(language, read)]
+        return [Part(tower, see), Part(language, read, joins="inputs_embeds")]
 
     def kept_whole(self) -> list[torch.nn.Module]:
-        """The embeddings and the head: tokens go through the head in chunks, as many as there are."""
-        return [self.model.get_input_embeddings(), self.model.get_output_embeddings()]
+        """The embeddings and the head: tokens go through the head in chunks, as many as there are. And adapters, which
+        the reference does without."""
+        return [self.model.get_input_embeddings(), self.model.get_output_embeddings(), *adapters(self.model)]
 
     def save(self, folder: Path) -> None:
         """A folder that transformers (or peft, for an adapter) loads as it is."""

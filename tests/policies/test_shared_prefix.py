@@ -8,7 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import DynamicCache
 
+from mmrl.policies.cache import KVCache
 from mmrl.policies.shared_prefix import PADDING, PREFIX, Columns, Prompt, Sampling, draw, pack, visible
 
 HOW = Sampling(max_new_tokens=10)
@@ -275,3 +277,18 @@ def test_no_column_sees_nothing_and_none_sees_padding_of_others():
     columns = Columns(torch.tensor([[PREFIX, PREFIX, 0, 1, PADDING]]), torch.tensor([[0, 1, 2, 2, 0]]))
     mask = visible(columns, columns)[0, 0]
     assert mask.any(1).all() and not mask[:4, 4].any() and not mask[2, 3] and not mask[3, 2]
+
+
+def test_the_cache_is_as_small_as_the_compute_dtype_allows(policy, rolled):
+    """Float32 weights in mixed precision, as on a GPU. A float32 cache gives the same bits."""
+    found = []
+    for cache in (KVCache(), DynamicCache()):
+        prompt = rolled.prompts[-1]
+        mask = torch.ones(len(prompt), len(prompt), dtype=torch.bool).tril()[None, None]
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            for columns in (slice(0, 5), slice(5, 9)):
+                ids, positions = prompt.ids[None, columns], prompt.positions[:, None, columns]
+                hidden = policy.engine.hidden(ids, positions, mask[:, :, columns, : columns.stop], {}, cache)
+        found.append((hidden, {values.dtype for layer in cache.layers for values in (layer.keys, layer.values)}))
+    assert found[0][1] == {torch.bfloat16} and found[1][1] == {torch.float32}
+    assert torch.equal(found[0][0], found[1][0])
