@@ -350,11 +350,11 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         from data_pipelines.decoding import BadMedia
-        from mmrl.endings import Ending, Stopped, leave
+        from mmrl.faults.endings import Ending, Stopped, leave
         from rewards.scoring import RewardFailure
 
-        if "mmrl.peers" in sys.modules:  # a training
-            error = sys.modules["mmrl.peers"].before_the_run(error) or error
+        if "mmrl.faults.peers" in sys.modules:  # a training
+            error = sys.modules["mmrl.faults.peers"].before_the_run(error) or error
         if isinstance(error, Ending):
             if not error.quiet:
                 style = "" if isinstance(error, Stopped) else "red"

@@ -22,7 +22,7 @@ from mmrl.config import Config, DataConfig, EvaluateConfig, dump, load_config
 from mmrl.console import StepPrinter
 from mmrl.evaluation import Evaluation, evaluate
 from mmrl.evaluation.metrics import choose
-from mmrl.guard import guarded
+from mmrl.faults.guard import guarded
 from mmrl.loading import is_whole, load_policy
 from mmrl.mappings import settings_from
 from mmrl.plugins import ConfigError, Stage, build

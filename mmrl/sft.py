@@ -26,10 +26,10 @@ from data_pipelines.media import configure
 from mmrl import distributed
 from mmrl.batches import check_processes
 from mmrl.config import SftConfig
-from mmrl.endings import BadUpdates
+from mmrl.faults.endings import BadUpdates
+from mmrl.faults.peers import Peers
 from mmrl.launch import read_data
 from mmrl.optimization import Updater, learning_rate, make_updater
-from mmrl.peers import Peers
 from mmrl.plugins import ConfigError
 from mmrl.policies.pretrained import mixed_precision
 from mmrl.policies.shared_prefix import PADDING, Columns, Prompt, gather_media, pad_rows, visible

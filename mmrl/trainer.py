@@ -22,14 +22,14 @@ from torch import Tensor
 from mmrl import distributed
 from mmrl.advantages import spread
 from mmrl.evaluation import evaluate
-from mmrl.faults import Faults
+from mmrl.faults.room import Room
+from mmrl.faults.training import Faults
 from mmrl.losses import weights
 from mmrl.optimization import Updater, learning_rate, make_updater
 from mmrl.randomness import derive
 from mmrl.recipe import Recipe, Term
 from mmrl.records import Rollouts, Sample
 from mmrl.report import Clock, Report, describe
-from mmrl.room import Room
 from mmrl.runs.run import Run
 from mmrl.schedules import Schedule
 from mmrl.serving.settings import is_served

@@ -22,12 +22,12 @@ from torch import Tensor
 
 from data_pipelines.dataset import read_samples
 from data_pipelines.gui.build import make_gui
-from mmrl.endings import BadUpdates, DiskFull, OutOfMemory
+from mmrl.faults.endings import BadUpdates, DiskFull, OutOfMemory
+from mmrl.faults.room import out_of_memory
 from mmrl.launch import run_training
 from mmrl.plugins import ConfigError
 from mmrl.policies.tiny import save_untrained
 from mmrl.policies.vlm import VLMPolicy
-from mmrl.room import out_of_memory
 from mmrl.runs.checkpoints import best_checkpoint, list_checkpoints, model_of, read_state, save_checkpoint
 from mmrl.runs.files import append_line, atomic_folder
 from mmrl.runs.reader import read_events, read_metrics, read_rollouts, run_info

@@ -18,6 +18,7 @@ from torch import Tensor
 from data_pipelines.media import Budget, load, measured, with_outcomes
 from data_pipelines.video.transforms import with_noise
 from mmrl.config import ModelConfig
+from mmrl.faults.room import out_of_memory, release
 from mmrl.lockstep import Part
 from mmrl.plugins import ConfigError
 from mmrl.policies.divergence import divergence
@@ -34,7 +35,6 @@ from mmrl.policies.pretrained import (
 from mmrl.policies.shared_prefix import Prompt, Sampling, SharedPrefix, pad_rows
 from mmrl.randomness import earlier_occurrences, torch_generator
 from mmrl.records import MicroBatch, Rollouts, Sample
-from mmrl.room import out_of_memory, release
 
 MEDIA_INPUTS = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
 

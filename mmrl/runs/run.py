@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmrl import distributed
 from mmrl.console import StepPrinter
 from mmrl.ema import MovingAverage
+from mmrl.faults.stopping import StopRequest
 from mmrl.plugins import ConfigError, Stage
 from mmrl.runs.checkpoints import (
     MODEL,
@@ -23,7 +24,6 @@ from mmrl.runs.lock import RunLock
 from mmrl.runs.loggers import Loggers
 from mmrl.runs.reader import read_events, read_metrics
 from mmrl.runs.writer import RunWriter
-from mmrl.stopping import StopRequest
 
 if TYPE_CHECKING:
     from mmrl.config import OptimizerConfig

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmrl.endings import DiskFull
+from mmrl.faults.endings import DiskFull
 
 FULL = {
     errno.ENOSPC: "no space is left",

@@ -117,8 +117,8 @@ def ends(processes: list[subprocess.Popen[str]], *, within: float = 120.0) -> li
 
 
 if __name__ == "__main__":
-    from mmrl import peers
     from mmrl.cli import main
+    from mmrl.faults import peers
     from mmrl.policies.vlm import VLMPolicy
 
     torch.set_num_threads(1)

@@ -1,18 +1,14 @@
-"""What a run does when something happens to it between the stages of its steps; what the trainer asks for by name.
-
-Memory is `room.py` and `probe.py`, signals `stopping.py`, media `readable.py`, other ranks `peers.py`, how a run ends
-`endings.py`. docs/failures.md is for whoever meets one of them.
-"""
+"""What a run does when something happens to it between the stages of its steps; what the trainer asks for by name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from mmrl.endings import BadUpdates, Stopped
-from mmrl.probe import probe_memory
-from mmrl.readable import readable
-from mmrl.room import Room
+from mmrl.faults.endings import BadUpdates, Stopped
+from mmrl.faults.probe import probe_memory
+from mmrl.faults.readable import readable
+from mmrl.faults.room import Room
 
 if TYPE_CHECKING:
     from mmrl.optimization import Updater

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from mmrl import distributed
-from mmrl.endings import BadUpdates, Ending, RankLost, Stopped
+from mmrl.faults.endings import BadUpdates, Ending, RankLost, Stopped
 
 INTERVAL = 1.0
 """Seconds between two signs of life."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mmrl import distributed
-from mmrl.room import Room
+from mmrl.faults.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

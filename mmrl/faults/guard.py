@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from mmrl import distributed
-from mmrl.endings import DiskFull, Ending, OutOfMemory, Stopped
-from mmrl.peers import Peers
-from mmrl.room import first_line, out_of_memory
+from mmrl.faults.endings import DiskFull, Ending, OutOfMemory, Stopped
+from mmrl.faults.peers import Peers
+from mmrl.faults.room import first_line, out_of_memory
 from mmrl.runs.space import ADVICE, why_full
 
 if TYPE_CHECKING:

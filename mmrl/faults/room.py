@@ -10,7 +10,7 @@ import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from mmrl.endings import OutOfMemory
+from mmrl.faults.endings import OutOfMemory
 
 if TYPE_CHECKING:
     from mmrl.records import Rollouts
