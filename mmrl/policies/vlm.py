@@ -22,6 +22,7 @@ from mmrl.faults.room import out_of_memory, release
 from mmrl.lockstep import Part
 from mmrl.plugins import ConfigError
 from mmrl.policies.divergence import divergence
+from mmrl.policies.packing import how_many, packed
 from mmrl.policies.pieces import Pieces
 from mmrl.policies.pretrained import (
     adapters,
@@ -253,37 +254,12 @@ class VLMPolicy:
             return self._score(self._reference, rows)[0]
 
     def micro_batches(self, rollouts: Rollouts, *, budget: int) -> list[MicroBatch]:
-        """Rows in parts whose packed rows, padding included, hold at most `budget` tokens.
-
-        A group stays whole where it fits; a larger one is split and its prefix repeated. Long and short groups are
-        kept apart, so that little is spent on padding.
-        """
-        lengths = rollouts.length.tolist()
-        pieces: list[tuple[int, list[int]]] = []  # (columns of the packed row, its rows)
-        for p, prompt in enumerate(rollouts.prompts):
-            rows = (rollouts.prompt == p).nonzero().flatten().tolist()
-            # Longest first: no two pieces of a split group are then short enough to share a batch, where they would
-            # be packed as one row.
-            rows.sort(key=lambda row: -lengths[row])
-            width = len(prompt)
-            piece: list[int] = []
-            for row in rows:
-                if piece and width + lengths[row] > budget:
-                    pieces.append((width, piece))
-                    width, piece = len(prompt), []
-                width += lengths[row]
-                piece.append(row)
-            pieces.append((width, piece))
-        pieces.sort(key=lambda item: (-item[0], item[1][0]))
-        batches: list[list[list[int]]] = []
-        widest = 0
-        for width, piece in pieces:
-            if not batches or widest * (len(batches[-1]) + 1) > budget:
-                batches.append([])
-                widest = width
-            batches[-1].append(piece)
-        # Rows in their original order, so that groups stay adjacent.
-        return [MicroBatch(sorted(row for piece in batch for row in piece)) for batch in batches]
+        """Rows in parts whose packed rows, padding included, hold at most `budget` tokens."""
+        lengths, prompt = rollouts.length.tolist(), rollouts.prompt.tolist()
+        rows: list[list[int]] = [[] for _ in rollouts.prompts]
+        for row, its in enumerate(prompt):
+            rows[its].append(row)
+        return [MicroBatch(part) for part in packed(map(len, rollouts.prompts), rows, lengths, budget=budget)]
 
     @property
     def tolerance(self) -> float:
@@ -372,10 +348,10 @@ class VLMPolicy:
         """Per prompt its rows (tokens, log-probs). Prompts that do not fit into memory together are halved, and
         `generation_tokens` with them."""
         made: list[list[tuple[Tensor, Tensor]]] = []
-        sizes = [len(rows) for rows in noise]
+        width = [len(prompt) + len(rows) * how.max_new_tokens for prompt, rows in zip(prompts, noise, strict=True)]
         while len(made) < len(prompts):
             done = len(made)
-            part = [done + i for i in self._generation_batches(prompts[done:], sizes[done:], how)[0]]
+            part = range(done, done + how_many(width[done:], budget=self.generation_tokens))
             try:
                 made += self.engine.generate([prompts[i] for i in part], [noise[i] for i in part], how)
                 continue
@@ -383,8 +359,7 @@ class VLMPolicy:
                 if len(part) == 1 or not out_of_memory(error):
                     raise
             release()
-            held = max(len(prompts[i]) + sizes[i] * how.max_new_tokens for i in part) * len(part)
-            self.limit_generation(held // 2)
+            self.limit_generation(max(width[i] for i in part) * len(part) // 2)
         return made
 
     def limit_generation(self, tokens: int) -> None:
@@ -417,18 +392,6 @@ class VLMPolicy:
         row = torch.full((how.max_new_tokens,), int(self.tokens_of("a")[0]))
         seen, longest = zip(*encoded, strict=True)
         return self.assemble(seen, longest, [[row] * group_size] * len(encoded))
-
-    def _generation_batches(self, prompts: Sequence[Prompt], sizes: Sequence[int], how: Sampling) -> list[list[int]]:
-        """Prompts in order, in parts whose KV cache holds at most `generation_tokens` tokens."""
-        parts: list[list[int]] = []
-        widest = 0
-        for i, (prompt, size) in enumerate(zip(prompts, sizes, strict=True)):
-            widest = max(widest, len(prompt) + size * how.max_new_tokens)
-            if not parts or widest * (len(parts[-1]) + 1) > self.generation_tokens:
-                parts.append([])
-                widest = len(prompt) + size * how.max_new_tokens
-            parts[-1].append(i)
-        return parts
 
 
 def completions_of(rows: Rollouts) -> list[list[Tensor]]:
