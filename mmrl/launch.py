@@ -83,6 +83,8 @@ def run_training(
     run.log_to(loggers, asdict(config))
     try:
         with guarded(run):
+            if resume and distributed.rank() == 0 and config.data.check == "full":
+                run.writer.restore_media(one for sample in samples for one in sample.media)
             train(run, policy, recipe, {sample.id: sample for sample in samples}, held_out)
     finally:
         recipe.rewards.close()

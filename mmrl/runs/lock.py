@@ -20,6 +20,7 @@ from typing import Any
 from mmrl.plugins import ConfigError
 from mmrl.runs import layout
 from mmrl.runs.reader import read_events, state_of
+from mmrl.runs.space import writing
 
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
@@ -42,9 +43,10 @@ class RunLock:
                 raise ConfigError(in_use(folder, holder)) from None
             else:
                 raise
-        self._file.truncate(0)
-        self._file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}))
-        self._file.flush()
+        with writing(folder / layout.LOCK):
+            self._file.truncate(0)
+            self._file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}))
+            self._file.flush()
 
     def _holder(self) -> dict[str, Any]:
         self._file.seek(0)

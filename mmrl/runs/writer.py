@@ -11,7 +11,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class RunWriter:
                 raise ConfigError(
                     f"{folder} already holds a run.\n  Choose another `name=`, or continue this one with `--resume`."
                 )
+            for left in writer.folder.glob(f".{layout.CONFIG}.*.tmp"):  # by a process that was killed here
+                left.unlink()
             with atomic_write(writer.folder / layout.CONFIG) as path:
                 path.write_text(config_yaml, encoding="utf-8")
             writer.event("started", **_process())
@@ -102,6 +104,15 @@ class RunWriter:
         event = {"time": time.time(), "kind": kind, "rank": self.rank, **fields}
         append_line(self.folder / layout.EVENTS, layout.to_json(event))
 
+    def restore_media(self, media: Iterable[Media]) -> None:
+        """Keep anew what was kept of these files and is no longer what its name says: a hard link changes with its
+        file. One that is linked to the file as it is now needs no look; others are read."""
+        for one in media:
+            file = self.folder / layout.MEDIA / f"{one.digest}{Path(one.path).suffix.lower()}"
+            if file.is_file() and not file.samefile(one.path) and _digest(file) != one.digest:
+                with atomic_write(file) as temporary:
+                    _link_or_copy(Path(one.path), temporary)
+
     def _keep(self, media: Media) -> str | None:
         """Copy a media file into the run, once; its path in the run directory, None if that was not possible."""
         suffix = Path(media.path).suffix.lower()
@@ -146,6 +157,14 @@ def _rewrite(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Replace a JSONL file by these lines; one that was cut by a crash thereby ends in a whole line again."""
     with atomic_write(path) as temporary:
         temporary.write_text("".join(layout.to_json(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -178,6 +178,20 @@ def test_media_are_copied_where_links_are_impossible(run: RunWriter, make_rollou
     assert [path.read_bytes() for path in (run.folder / "media").iterdir()] == [b"pixels"]
 
 
+def test_what_a_run_keeps_changes_with_a_file_that_is_damaged_and_is_restored_with_it(
+    run: RunWriter, make_rollouts, make_media
+):
+    media = make_media(content=b"whole")
+    run.record(0, make_rollouts((2,), samples=[Sample("x", (), (media,))]), {})
+    [kept] = (run.folder / "media").iterdir()
+    Path(media.path).write_bytes(b"cut")
+    assert kept.read_bytes() == b"cut", "they are one file"
+    Path(media.path).unlink()
+    Path(media.path).write_bytes(b"whole")
+    run.restore_media([media])
+    assert kept.read_bytes() == b"whole" and [*(run.folder / "media").iterdir()] == [kept]
+
+
 def test_media_that_cannot_be_kept_warn_once_and_stop_nothing(run: RunWriter, make_rollouts, make_media):
     page, gone = make_media("page.svg", content=b"<script>"), make_media("gone.png", content=b"gone")
     Path(gone.path).unlink()
