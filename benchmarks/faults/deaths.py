@@ -69,13 +69,18 @@ def temporaries(folder: Path) -> list[str]:
 
 
 def stops(place: Place, count: int, chance: Random) -> Row:
-    """SIGTERM: the step is finished and saved; before the first step the process just ends."""
+    """SIGTERM: the step is finished and saved; before the first step the process just ends. One of three comes at any
+    moment, the others while steps are made."""
     row = Row("SIGTERM")
+    life = place.life("words")
     while row.wants(count):
         trial = place.trial("words", "stopped")
         while row.wants(count, trial):
+            begun = len(begins(trial.folder))
             [process] = trial.start()
-            if not process.wait(chance.uniform(0, place.life("words"))):
+            if row.times % 3:
+                until(lambda: len(begins(trial.folder)) > begun, process, seconds=60)  # noqa: B023
+            if not process.wait(chance.uniform(0, 0.3 * life if row.times % 3 else life)):
                 process.send(signal.SIGTERM)
                 code = trial.expect(process, [75, -signal.SIGTERM, 0])
                 if code:

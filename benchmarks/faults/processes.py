@@ -21,7 +21,7 @@ from typing import Any
 
 FORKING = multiprocessing.get_context("fork")
 IMPORTED = (
-    "mmrl.cli", "mmrl.launch", "mmrl.guard", "mmrl.registry", "mmrl.policies.vlm", "mmrl.policies.diffusion",
+    "mmrl.cli", "mmrl.launch", "mmrl.faults.guard", "mmrl.registry", "mmrl.policies.vlm", "mmrl.policies.diffusion",
     "mmrl.serving.policy", "mmrl.serving.collecting", "rewards.server", "data_pipelines.makers", "peft", "deepspeed",
     "av", "transformers.models.qwen3_vl.modeling_qwen3_vl", "transformers.models.qwen3_vl.processing_qwen3_vl",
 )  # fmt: skip
