@@ -60,7 +60,7 @@ def partial(run: Path, whole: Path, *, media: bool = True) -> Findings:
     """Every file of a checkpoint, rollouts and media that can be seen is read and compared; of the lines of JSON, all
     but a last one that was cut. There may be less than in the whole run, and temporaries. `media`: what the run keeps
     of them has not been damaged from outside."""
-    found = Findings()
+    found, kept = Findings(), keeps_media(run)
     for checkpoint in list_checkpoints(run):
         theirs = whole / layout.CHECKPOINTS / checkpoint.name
         if different := different_parts(checkpoint, theirs):
@@ -72,12 +72,12 @@ def partial(run: Path, whole: Path, *, media: bool = True) -> Findings:
         found.problems.append(f"{best} leads nowhere")
     for step, _, file in layout.rollout_files(run):
         try:
-            rows = rows_of(file)
+            rows = rows_of(file, media=kept)
         except Exception as error:  # whatever pyarrow says of half a file
             found.partial += 1
             found.problems.append(f"{file} cannot be read: {error}")
             continue
-        if unknown := rows - step_rows(whole, step):
+        if unknown := rows - step_rows(whole, step, media=kept):
             found.problems.append(f"{file} has {unknown.total()} rows that the whole run has not")
     for file in (run / layout.MEDIA).glob("[!.]*") if media else []:
         if hashlib.sha256(file.read_bytes()).hexdigest() != file.stem:
@@ -98,7 +98,7 @@ def partial(run: Path, whole: Path, *, media: bool = True) -> Findings:
 def compare(run: Path, whole: Path, *, cleared: bool = True) -> Findings:
     """A run that says it is finished. `cleared`: no temporaries may be left, because it was resumed."""
     found = partial(run, whole)
-    found.runs = 1
+    found.runs, kept = 1, keeps_media(run)
     problems = found.problems
     if (state := state_of(run, read_events(run))) != "finished":
         problems.append(f"{run} is {state}, not finished")
@@ -108,7 +108,7 @@ def compare(run: Path, whole: Path, *, cleared: bool = True) -> Findings:
     elif not different_parts(mine, theirs):
         found.equal = 1
     for step, _, _ in layout.rollout_files(whole):
-        should, are = step_rows(whole, step), step_rows(run, step)
+        should, are = (step_rows(folder, step, media=kept) for folder in (whole, run))
         found.rollouts += should.total()
         found.lost += (should - are).total()
         found.doubled += sum(count for row, count in (are - should).items() if row in should)
@@ -163,24 +163,32 @@ def unordered(value: Any) -> Any:
     return sorted(value) if isinstance(value, list) and all(isinstance(part, str) for part in value) else value
 
 
-def step_rows(run: Path, step: int) -> Counter[str]:
+def keeps_media(run: Path) -> bool:
+    """Whether the run kept every picture that it showed; it warns of one that was deleted before it could."""
+    return not any("is not kept with the rollouts" in event.get("message", "") for event in read_events(run))
+
+
+def step_rows(run: Path, step: int, *, media: bool = True) -> Counter[str]:
     """The completions of a step, over all ranks; none where files cannot be read, which `partial` counts."""
     found: Counter[str] = Counter()
     for recorded, _, file in layout.rollout_files(run):
         if recorded == step:
             try:
-                found += rows_of(file)
+                found += rows_of(file, media=media)
             except Exception:
                 continue
     return found
 
 
-def rows_of(file: Path) -> Counter[str]:
-    """Every row as text with all its columns."""
+def rows_of(file: Path, *, media: bool = True) -> Counter[str]:
+    """Every row as text with all its columns; without `media`, where its pictures are kept does not matter."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(file) as opened:
-        return Counter(json.dumps(row, sort_keys=True) for row in opened.read(use_threads=False).to_pylist())
+        rows = opened.read(use_threads=False).to_pylist()
+    for row in rows if not media else []:
+        row["media"] = [{**one, "file": None} for one in row["media"]]
+    return Counter(json.dumps(row, sort_keys=True) for row in rows)
 
 
 def timeless(line: dict[str, Any]) -> dict[str, Any]:
