@@ -1,4 +1,4 @@
-"""The fault campaign: things happen to real trainings at random moments, and nothing may be lost. About 10 minutes on 2 cores.
+"""The fault campaign: things happen to real trainings at random moments, and nothing may be lost. About 10 minutes.
 
     python -m benchmarks.faults                              all scenarios, 60 kills
     python -m benchmarks.faults --only kill-words --kills 20 --seed 7
