@@ -185,7 +185,7 @@ def decoded(url: str) -> Image.Image:
 
 
 def stall(handler: BaseHTTPRequestHandler, answer: dict[str, Any]) -> None:
-    time.sleep(2.0)
+    time.sleep(5.0)
     handler.close_connection = True
 
 
@@ -195,7 +195,7 @@ def drip(handler: BaseHTTPRequestHandler, answer: dict[str, Any]) -> None:
     handler.send_header("Content-Length", "1000")
     handler.end_headers()
     try:
-        for _ in range(20):
+        for _ in range(50):
             handler.wfile.write(b" ")
             time.sleep(0.1)
     except OSError:

@@ -245,8 +245,8 @@ AITZ = screen(action="CLICK", position=[0.5, 0.7])
 @pytest.mark.parametrize("tag", ["answer", "action"])
 def test_time_is_linear_in_length(piece, tag):
     text = f"<think></think><{tag}>{piece * (200_000 // len(piece))}</{tag}>"
-    start = time.perf_counter()
+    start = time.process_time()
     for function, gold in ((ui_action, CLICK), (aitz_action, AITZ)):
         function(text, gold)
     actions.action_name(text)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

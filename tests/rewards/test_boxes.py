@@ -194,9 +194,9 @@ def test_matched_boxes_are_read_in_the_convention_and_from_the_answer():
 
 def test_a_flood_of_boxes_is_worth_little_and_costs_little():
     flood = written([A] * 50_000)
-    start = time.perf_counter()
+    start = time.process_time()
     score = box_matching(flood, sample(boxes=[A, B]))
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert score.value == 1 / 50_000
     assert len(score.parsed["boxes"]) == 256
     many = [(x, 0, x + 1, 1) for x in range(300)]

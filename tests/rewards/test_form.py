@@ -158,9 +158,9 @@ def test_an_answer_too_deep_for_the_validator_is_worth_nothing():
     "text", ['{"a":"' + "x" * 10**6 + '"}', "[" * 10**6, "1" * 10**6, "```json\n" * 10**5], ids=len
 )
 def test_long_texts_are_read_in_time(text):
-    start = time.perf_counter()
+    start = time.process_time()
     json_format(text, ANY, schema=ACTION)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

@@ -267,9 +267,9 @@ def test_ngrams_are_numbered_by_what_they_are(words, n):
 
 
 def test_repetition_is_fast():
-    start = time.perf_counter()
+    start = time.process_time()
     repetition("a b c d " * 50_000, ANY)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 # The vector `autovla_reward`: 10 * (pdms - 0.3 * sigmoid(0.002 * (characters - 400))); without the phrase 10 * pdms.

@@ -237,9 +237,9 @@ def test_a_guarded_speck_never_earns_more_than_the_consensus_around_it(draws, da
 
 @pytest.mark.parametrize("text", ["(1, 2)", "[", "[1, 2, 3, 4] ", "(1e999, 1)", "\ud800(1, 2)", "[1,"])
 def test_hostile_completions_are_read_in_time(text):
-    start = time.perf_counter()
+    start = time.process_time()
     scores = region_consistency([text * 20_000, text, ""], sample())
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert all(0 <= score.value <= 1 for score in scores)
 
 

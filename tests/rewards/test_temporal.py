@@ -382,8 +382,8 @@ PIECES = [
 @pytest.mark.parametrize("frame", ["{}!", "<think></think><answer>C {}</answer><glue>[(1, 2){}</glue>"])
 def test_time_is_linear_in_length(piece, frame):
     text = frame.replace("{}", piece * (50_000 // len(piece)))
-    start = time.perf_counter()
+    start = time.process_time()
     for function in REWARDS:
         function(text, sample(**GOLD))
     times.span_list(text)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

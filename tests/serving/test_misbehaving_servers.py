@@ -96,7 +96,7 @@ def config_of(place: Path, urls: list[str], **server: Any) -> Any:
         "data": {"train": str(place / "gui/train.jsonl")},
         "rewards": ["answer"],
         "rollout": {"engine": "server"},
-        "server": {"urls": urls, "kind": "vllm", "weights": "none", "timeout": 1.0, "retries": 1, **server},
+        "server": {"urls": urls, "kind": "vllm", "weights": "none", "timeout": 60.0, "retries": 1, **server},
     }
     return parse(raw, Config, where="test")
 
@@ -111,15 +111,16 @@ def completions(place: Path, inner: VLMPolicy, urls: list[str], **server: Any) -
 def test_a_fault_that_passes_is_tried_again_and_one_that_stays_is_explained(place, inner, server, name):
     fault, said = FAULTS[name]
     expected = completions(place, inner, [server.url])
+    patience = {"timeout": 3.0} if name in ("stalls", "drips") else {}
     server.faults.append(fault)
-    found = completions(place, inner, [server.url])
+    found = completions(place, inner, [server.url], **patience)
     assert torch.equal(found.actions, expected.actions)
     assert found.logp_rollout is not None and expected.logp_rollout is not None
     assert torch.equal(found.logp_rollout, expected.logp_rollout)
     server.always = fault
     with pytest.raises(ServerError, match=f"no completion of .*train.jsonl.*after 2 tries; the last: {server.url}"
                                           f": .*({said})") as failed:  # fmt: skip
-        completions(place, inner, [server.url])
+        completions(place, inner, [server.url], **patience)
     assert "--resume" in str(failed.value) and "\x1b" not in str(failed.value) and len(str(failed.value)) < 900
 
 
