@@ -316,7 +316,10 @@ def doctor(
     """Versions, accelerators, and what is missing and what that disables; exit status 1 if mmrl cannot train."""
     from mmrl.doctor import examine
     from mmrl.doctor.findings import show
+    from mmrl.plugins import ConfigError
 
+    if not train and (processes is not None or strategy != "ddp"):
+        raise ConfigError("--processes and --strategy are about `mmrl doctor --train`, the self-test.")
     if not train:
         sound = show(examine(runs), console)
     else:

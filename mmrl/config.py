@@ -280,6 +280,10 @@ def check_combinations(config: Any, where: str) -> None:
         if config.evaluate.every and not config.data.test:
             problems.append("evaluate.every is set but data.test is not.")
         problems += serving.problems(config)
+        if config.checkpoint.keep < 1:
+            problems.append(f"checkpoint.keep = {config.checkpoint.keep}: at least 1, the one just written.")
+        if config.checkpoint.every < 1:
+            problems.append(f"checkpoint.every = {config.checkpoint.every}: at least 1.")
         if config.optimizer.epochs < 1:
             problems.append(f"optimizer.epochs = {config.optimizer.epochs}: at least 1.")
         updates, epochs = config.optimizer.updates_per_rollout, max(config.optimizer.epochs, 1)

@@ -24,6 +24,9 @@ T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)
 """How long a rank waits for the others in one collective; the slowest reward of a step must be faster."""
 
+TOLD = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What a launcher says besides WORLD_SIZE."""
+
 _records: list[Any] = []
 """The process group that records travel over: gloo, also beside NCCL, for they are on the CPU."""
 
@@ -42,6 +45,13 @@ def start() -> None:
     """Meet the other ranks, if there are any. Called once, before anything else is done."""
     if not launched() or _records:
         return
+    if missing := [name for name in TOLD if name not in os.environ]:
+        from mmrl.plugins import ConfigError
+
+        raise ConfigError(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']}, so this is one of several processes, but {', '.join(missing)} is not "
+            "set.\n  Start them with scripts/launch or torchrun; or leave WORLD_SIZE unset for one process."
+        )
     import torch
     import torch.distributed as torch_distributed
 

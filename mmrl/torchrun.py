@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
 
     def handle(number: int, _: FrameType | None) -> None:
         number = signal.SIGTERM if number == signal.SIGHUP else number
-        again = number == signal.SIGTERM in asked
+        again = number == signal.SIGTERM and signal.SIGTERM in asked
         asked.append(number)
         if not tell(signal.SIGKILL if again else number) and number != signal.SIGUSR1:
             os._exit(128 + number)  # the processes of the other machines are still waited for

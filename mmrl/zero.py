@@ -10,6 +10,7 @@ differ in is evened out by `lockstep.py`.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -265,6 +266,8 @@ def import_deepspeed() -> Any:
     """DeepSpeed, on a CPU without the shared-memory operator that it would compile for minutes to save microseconds."""
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    # At every exchange of ZeRO-2 and 3, about what DeepSpeed calls in torch.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="deepspeed|torch.distributed")
     import deepspeed
 
     if not torch.cuda.is_available():

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from faulty import advantages, ends, limited, start
 from rich.console import Console
 from safetensors.torch import load_file
@@ -120,6 +121,20 @@ def test_a_second_training_is_refused_until_the_first_is_dead_and_a_second_signa
     assert run_info(folder).state == "stopped"
     run(place, "locked", resume=True)
     assert_same(plain, folder)
+
+
+def test_settings_that_a_resumed_run_has_otherwise_are_said_and_kept(place: Path):
+    checkpoint = {"every": 1, "keep": 2, "best": False}
+    run(place, "changed", steps=2, checkpoint=checkpoint)
+    folder = run(place, "changed", resume=True, steps=3, seed=7, checkpoint=checkpoint)
+    [event] = events(folder, "resumed")
+    assert event["changed"] == {"steps": [2, 3], "seed": [0, 7]}
+    [warning] = events(folder, "warning")
+    assert warning["message"] == "from step 2 on with other settings than before: seed 0 -> 7, steps 2 -> 3"
+    kept = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (kept["steps"], kept["seed"]) == (3, 7) and run_info(folder).state == "finished"
+    run(place, "changed", resume=True, steps=3, seed=7, checkpoint=checkpoint)
+    assert len(events(folder, "warning")) == 1 and "changed" not in events(folder, "resumed")[1]
 
 
 # -- numbers ---------------------------------------------------------------------------------------------------------

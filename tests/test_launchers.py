@@ -77,6 +77,28 @@ def test_a_dry_run_prints_the_commands_and_starts_nothing(tmp_path):
     assert r"a\ b.yaml" in second
 
 
+def test_a_hostfile_of_another_editor(tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_bytes(b"me@a slots=2\r\nb")
+    code, out, err = run(LAUNCH / "nodes.sh", "--dry-run", "train", "r.yaml", HOSTS=str(hosts), GPUS="8")
+    assert code == 0 and len(out.splitlines()) == 2 and "\r" not in out, err
+    assert out.count("--nnodes=2") == out.count("--master-addr=a ") == 2 and " me@a " in out and " b " in out
+
+
+@pytest.mark.parametrize("slots", ["0", "x"])
+def test_a_number_of_processes_that_is_none_is_refused(tmp_path, slots):
+    (tmp_path / "hosts").write_text(f"a slots={slots}\n")
+    code, _, err = run(LAUNCH / "nodes.sh", "--dry-run", "train", "r.yaml", HOSTS=str(tmp_path / "hosts"))
+    assert code == 2 and "a has" in err
+    code, _, err = run(LAUNCH / "node.sh", "--dry-run", "train", "r.yaml", GPUS=slots)
+    assert code == 2 and ("GPUS=x is no number" in err or "no GPU was found" in err)
+
+
+def test_half_a_launcher_is_refused():
+    code, _, err = run(sys.executable, "-m", "mmrl", "train", "configs/demo/gui.yaml", WORLD_SIZE="2")
+    assert code == 2 and "RANK" in err and "not set" in err and "Traceback" not in err
+
+
 @pytest.mark.parametrize("name", ["one_gpu.sh", "node.sh", "nodes.sh", "slurm.sbatch"])
 def test_a_launcher_without_a_command_says_what_it_wants(name):
     code, _, err = run(LAUNCH / name)

@@ -11,6 +11,7 @@ from mmrl.console import StepPrinter
 from mmrl.ema import MovingAverage
 from mmrl.faults.stopping import StopRequest
 from mmrl.plugins import ConfigError, Stage
+from mmrl.runs.changes import in_words
 from mmrl.runs.checkpoints import (
     MODEL,
     latest_checkpoint,
@@ -55,8 +56,9 @@ class Run:
                 run = cls._open(folder, config_yaml, printer, resume=resume)
             except Exception as error:
                 problem = error
-        if not distributed.gather(problem is None)[0]:
-            raise problem or SystemExit(2)  # rank 0 says it
+        code = distributed.gather(0 if problem is None else getattr(problem, "exit_code", 2))[0]
+        if code:
+            raise problem or SystemExit(code)  # rank 0 says it
         return run or cls._open(folder, config_yaml, printer, resume=resume)
 
     @classmethod
@@ -67,10 +69,12 @@ class Run:
             checkpoint = latest_checkpoint(folder) if resume else None
             first_step = 0 if checkpoint is None else int(read_state(checkpoint)["step"]) + 1
             if resume:
-                writer = RunWriter.resume(folder, first_step=first_step, rank=rank)
+                writer = RunWriter.resume(folder, config_yaml, first_step=first_step, rank=rank)
             else:
                 writer = RunWriter.create(folder, config_yaml, rank=rank)
             run = cls(writer, printer, checkpoint=checkpoint)
+            if writer.changed:
+                run.warn(f"from step {first_step} on with other settings than before: {in_words(writer.changed)}")
         except BaseException:
             if lock is not None:
                 lock.release()

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import yaml
 
 from mmrl.pictures import Picture, encode
 from mmrl.plugins import ConfigError
 from mmrl.records import Media, Rollouts
 from mmrl.runs import layout
+from mmrl.runs.changes import changed_settings
 from mmrl.runs.files import append_line, atomic_write, remove_leftovers, write_bytes
 from mmrl.runs.reader import read_events, read_metrics
 from mmrl.runs.table import to_table
@@ -32,6 +34,8 @@ class RunWriter:
     def __init__(self, folder: Path, *, rank: int = 0) -> None:
         self.folder = Path(folder)
         self.rank = rank
+        self.changed: dict[str, list[Any]] = {}
+        """Of the settings, since the run was last at work (`changed_settings`)."""
         self._without_copy: set[str] = set()
 
     @classmethod
@@ -51,10 +55,11 @@ class RunWriter:
         return writer
 
     @classmethod
-    def resume(cls, folder: Path, *, first_step: int, rank: int = 0) -> RunWriter:
+    def resume(cls, folder: Path, config_yaml: str = "", *, first_step: int, rank: int = 0) -> RunWriter:
         """Continue a run at `first_step`; whatever it recorded from there on is dropped and will be made again.
 
-        Rank 0 tidies up for all ranks, those of an earlier, larger world included.
+        Rank 0 tidies up for all ranks, those of an earlier, larger world included. Where the config is another one than
+        before, it takes the place of the run's, and the event `resumed` has the differences as `changed`.
         """
         writer = cls(folder, rank=rank)
         if not (writer.folder / layout.CONFIG).is_file():
@@ -67,7 +72,16 @@ class RunWriter:
             for step, _, path in layout.rollout_files(writer.folder):
                 if step >= first_step:
                     path.unlink()
-            writer.event("resumed", step=first_step, **_process())
+            config = writer.folder / layout.CONFIG
+            if config_yaml:
+                writer.changed = changed_settings(
+                    yaml.safe_load(config.read_text("utf-8")), yaml.safe_load(config_yaml)
+                )
+            if writer.changed:
+                with atomic_write(config) as path:
+                    path.write_text(config_yaml, encoding="utf-8")
+            about = {"changed": writer.changed} if writer.changed else {}
+            writer.event("resumed", step=first_step, **_process(), **about)
         return writer
 
     def record(

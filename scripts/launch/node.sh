@@ -10,5 +10,6 @@ run=(exec)
 [ $# -gt 0 ] || { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 gpus=${GPUS:-$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)}
+case $gpus in *[!0-9]*) echo "node.sh: GPUS=$gpus is no number" >&2; exit 2 ;; esac
 [ "$gpus" -gt 0 ] || { echo "node.sh: no GPU was found; GPUS=2 starts two processes on the CPU" >&2; exit 2; }
 "${run[@]}" "${PYTHON:-python}" -m mmrl.torchrun --standalone "--nproc-per-node=$gpus" -m mmrl "$@"

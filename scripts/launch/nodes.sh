@@ -19,10 +19,14 @@ usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ -f "${HOSTS:-}" ] || { echo "nodes.sh: HOSTS=${HOSTS:-} is not a file" >&2; usage; }
 
 hosts=() slots=()
-while read -r host rest; do
+while read -r host rest || [ -n "$host" ]; do # the last line may have no end
+  host=${host%$'\r'}
   case $host in '' | '#'*) continue ;; esac
   hosts+=("$host")
-  case $rest in *slots=*) rest=${rest#*slots=} && slots+=("${rest%%[!0-9]*}") ;; *) slots+=("${GPUS:-8}") ;; esac
+  count=${GPUS:-8}
+  case $rest in *slots=*) rest=${rest#*slots=} && count=${rest%%[!0-9]*} ;; esac
+  case $count in '' | 0 | *[!0-9]*) echo "nodes.sh: $host has ${count:-no} processes: slots=... and GPUS are 1 or more" >&2; exit 2 ;; esac
+  slots+=("$count")
 done <"$HOSTS"
 [ ${#hosts[@]} -gt 0 ] || { echo "nodes.sh: $HOSTS names no machine" >&2; exit 2; }
 
@@ -37,7 +41,7 @@ done
 command_of() { # NODE ARGUMENT...: what the shell of a machine is given; its process can be found by the file
   local node=$1 words
   printf -v words ' %q' env ${variables[@]+"${variables[@]}"} "$python" -m mmrl.torchrun "--nnodes=${#hosts[@]}" \
-    "--node-rank=$node" "--nproc-per-node=${slots[$node]}" "--master-addr=${hosts[0]}" "--master-port=${PORT:-29500}" \
+    "--node-rank=$node" "--nproc-per-node=${slots[$node]}" "--master-addr=${hosts[0]#*@}" "--master-port=${PORT:-29500}" \
     -m mmrl "${@:2}"
   printf 'cd %q && echo $$ >/tmp/%s.%s && exec%s' "$PWD" "$id" "$node" "$words"
 }
