@@ -49,8 +49,9 @@ def start() -> None:
         from mmrl.plugins import ConfigError
 
         raise ConfigError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']}, so this is one of several processes, but {', '.join(missing)} is not "
-            "set.\n  Start them with scripts/launch or torchrun; or leave WORLD_SIZE unset for one process."
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']} makes this one of several processes, but of what a launcher says "
+            f"besides, {', '.join(missing)} is not set.\n  Start them with scripts/launch or torchrun; or leave "
+            "WORLD_SIZE unset for one process."
         )
     import torch
     import torch.distributed as torch_distributed
