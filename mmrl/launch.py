@@ -36,7 +36,7 @@ from mmrl.runs import layout
 from mmrl.runs.loggers import make_loggers
 from mmrl.runs.run import Run
 from mmrl.runs.summary import summary
-from mmrl.serving.settings import is_served
+from mmrl.serving.settings import is_served, warning
 from mmrl.stages import Policy
 from mmrl.trainer import train
 from rewards.scoring import check_targets
@@ -158,6 +158,8 @@ def with_servers(policy: Policy, config: Config, folder: Path, console: Console)
     console.print(f"completions come from {', '.join(urls)} ({config.server.kind})", highlight=False, soft_wrap=True)
     for word in silent:
         console.print(f"[yellow]warning:[/] no answer yet from {word}", highlight=False, soft_wrap=True)
+    if word := warning(config):
+        console.print(f"[yellow]warning:[/] {word}", highlight=False, soft_wrap=True)
     return served
 
 
@@ -305,6 +307,10 @@ def describe_run(
         group = prompt + config.group_size * completion
         lines.insert(
             -1, f"micro-batches: {micro_batch_line(config.micro_batch_tokens, row=prompt + completion, group=group)}"
+        )
+    if config.server is not None and not is_served(config):
+        lines.append(
+            "the section `server` is not used: completions are made in process (rollout.engine=server uses it)"
         )
     if used := readers_used():
         lines.append("videos are read with " + ", ".join(f"{name} ({count})" for name, count in used.items()))

@@ -52,6 +52,7 @@ def reward_server(place: Place, count: int, chance: Random) -> Row:
         count,
         chance,
         saying="Connection",
+        lost=1,
         waits=True,
         rewards=rewards,
     )
@@ -75,6 +76,7 @@ def rollout_server(place: Place, count: int, chance: Random) -> Row:
         count,
         chance,
         saying="127.0.0.1",
+        lost=68,
         waits=False,
         server=server,
     )
@@ -98,6 +100,7 @@ def lost_server(
     chance: Random,
     *,
     saying: str,
+    lost: int,
     waits: bool,
     **changes: Any,
 ) -> Row:
@@ -116,7 +119,7 @@ def lost_server(
                 server.kill()
                 if soon := row.times % 2 == 0:
                     server = serve()
-                code = trial.expect(process, [0] if soon and waits else [0, 1, 2], saying=saying)
+                code = trial.expect(process, [0] if soon and waits else [0, lost, 2], saying=saying)
                 if not soon:
                     server = serve()
                 listening(port, server)

@@ -4,6 +4,7 @@ that a scheduler can act upon. docs/failures.md shows every message.
      0   finished
      1   an error that is explained by its traceback, or a reward that failed too often
      2   a mistake in config or data, or a run directory that another training is at work on
+    68   the rollout servers are lost or of no use      start one, then `--resume`
     69   another rank is gone                           start again with `--resume`
     70   too many updates in a row without a number     look at the rows first
     71   out of memory                                  `--resume` goes on with the smaller budget, if there is one

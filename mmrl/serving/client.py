@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import httpx
 
+from mmrl.faults.endings import Ending
 from mmrl.plugins import ConfigError
 
 T = TypeVar("T")
@@ -30,8 +31,10 @@ EXCERPT = 300
 """Characters of an answer that a message shows."""
 
 
-class ServerError(RuntimeError):
-    """No completion, after all tries."""
+class ServerError(Ending):
+    """No completion after all tries, none that can be learned from, or no server that takes the weights."""
+
+    exit_code = 68
 
 
 class BadAnswer(ValueError):
@@ -143,7 +146,11 @@ class Servers:
 
         told = [word for word in self._run(all_of_them()) if word]
         if len(told) == len(self.servers):
-            raise ServerError("no rollout server took the new weights:\n  " + "\n  ".join(told))
+            raise ServerError(
+                "no rollout server took the new weights:\n  " + "\n  ".join(told) + "\n  Start one as "
+                "docs/rollout_servers.md says, where it sees the run directory; then go on from the latest checkpoint "
+                "with --resume."
+            )
 
     def stop(self) -> None:
         """Give up what is under way, from another thread, and ask nothing more."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_pipelines.media import Budget, load
 from mmrl.policies.shared_prefix import Sampling
-from mmrl.serving.client import BadAnswer
+from mmrl.serving.client import BadAnswer, ServerError
 from mmrl.serving.settings import ABILITIES, Kind
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ PER_TOKEN, BESIDE = 1024, 2**16
 """Bytes of an answer: for each token (its text, bytes, id and log-prob), and beside them."""
 
 
-class OtherPrompt(RuntimeError):
+class OtherPrompt(ServerError):
     """The server completes another prompt than the trainer learns from."""
 
 

@@ -6,6 +6,7 @@ Evaluations within a run generate in process (`in_process`): their weights may b
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,13 +67,14 @@ class ServedPolicy:
 
     @property
     def tolerance(self) -> float:
-        return ABSURD
+        """Of weights that are not given from here any distance is possible: a run that resumes has learned already."""
+        return math.inf if self.server.weights == "none" else ABSURD
 
     def encode(self, sample: Sample) -> tuple[Sample, Prompt]:
         """As `inner`; refuses videos, of which a server would choose frames of its own."""
         if any(media.kind == "video" for media in sample.media) and not self._in_process:
             raise ConfigError(
-                f"{sample.where} (id {sample.id}): a video. A server chooses its frames by itself, and the trainer "
+                f"{place_of(sample)}: a video. A server chooses its frames by itself, and the trainer "
                 "could not learn from the same ones.\n  Set rollout.engine=in_process, or give the frames as images."
             )
         return self.inner.encode(sample)
@@ -180,7 +182,7 @@ class ServedPolicy:
             )
 
         return Request(
-            where=f"{sample.where or 'a prompt'} (id {sample.id})",
+            where=place_of(sample),
             path=dialects.PATH,
             body=body,
             read=read,
@@ -206,6 +208,11 @@ class Row:
     """int64[n]"""
     truncated: bool
     drift: float = 0.0
+
+
+def place_of(sample: Sample) -> str:
+    """For messages; what was read from a file says its id there."""
+    return sample.where or f"a prompt (id {sample.id})"
 
 
 def api_key(settings: ServerConfig) -> str:

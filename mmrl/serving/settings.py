@@ -31,13 +31,13 @@ class ServerConfig:
     api_key_env: str = ""
     """The environment variable that holds the servers' key."""
     weights: Literal["adapter", "checkpoint", "none"] = "checkpoint"
-    """How fresh weights reach the servers: the LoRA `adapter`, the whole model as a `checkpoint`, or not at all.
-    The servers read them from the run directory, under the same path."""
+    """How fresh weights reach the servers: the LoRA `adapter`, the whole model as a `checkpoint`, or not from here
+    (`none`), so that their age is not known. The servers read them from the run directory, under the same path."""
     weights_every: int = 1
     """Steps from one set of weights to the next."""
     staleness: int = 0
     """Most steps that completions may be behind the weights that learn from them. What `weights_every` leaves of it is
-    how many steps are collected ahead, while others are learned."""
+    how many steps are collected ahead, while others are learned. With `weights: none` it is those steps alone."""
     importance_cap: float | None = 2.0
     """Of the importance weights of tokens, where the servers give log-probs. None leaves them out."""
 
@@ -65,14 +65,37 @@ def is_served(config: Any) -> bool:
 
 
 def oldest(config: Any) -> int:
-    """Steps that completions are behind at most if none is collected ahead."""
-    last = config.steps - 1
-    return last if config.server.weights == "none" else min(config.server.weights_every - 1, last)
+    """Steps that completions are behind at most if none is collected ahead; 0 for servers that are given no weights
+    here, for how old theirs are is not known and bounded by nobody."""
+    return 0 if config.server.weights == "none" else min(config.server.weights_every - 1, config.steps - 1)
 
 
 def ahead(config: Any) -> int:
     """Steps that may be collected before it is their turn."""
     return int(config.server.staleness - oldest(config))
+
+
+def warning(config: Any) -> str:
+    """What an operator should know of the settings although they go together; "" if there is nothing."""
+    server: ServerConfig = config.server
+    if server.weights != "none":
+        return ""
+    if importance_stage(config):
+        meant = f"Importance weights (at most {server.importance_cap:g}) correct for that, `mismatch/mean` shows it."
+    elif ABILITIES[server.kind].tokens:
+        meant = (
+            "Without importance weights (server.importance_cap is null) nothing corrects for that; `mismatch/mean` "
+            "shows it."
+        )
+    else:
+        meant = (
+            f"A server of kind `{server.kind}` gives no log-probs, so there are no importance weights and no "
+            "`mismatch/mean`: completions are learned from as if the policy of that step had written them."
+        )
+    return (
+        "server.weights = none: completions come from whatever weights the servers have. Unless somebody else updates "
+        f"them, these are further from the policy with every step. {meant}"
+    )
 
 
 def importance_stage(config: Any) -> list[dict[str, Any]]:
@@ -107,22 +130,19 @@ def problems(config: Any) -> list[str]:
     if server.importance_cap is not None and server.importance_cap <= 0:
         found.append(f"server.importance_cap = {server.importance_cap}: more than 0 (2 is usual), or null for none.")
     if server.weights not in able.weights:
+        taking = "|".join(kind for kind, other in ABILITIES.items() if server.weights in other.weights)
         found.append(
-            f"server.weights = {server.weights}: a server of kind `{server.kind}` takes {', '.join(able.weights)}."
+            f"server.weights = {server.weights}: a server of kind `{server.kind}` cannot be given that. "
+            f"Set server.weights={'|'.join(able.weights)} (none: its weights are somebody else's care), or, if that is "
+            f"what runs there, server.kind={taking}, which take it."
         )
     if server.weights == "adapter" and config.model.adapter is None:
         found.append("server.weights = adapter, but model.adapter is not set; train an adapter, or take `checkpoint`.")
     if found:
         return found
     if ahead(config) < 0:
-        why = (
-            "never gives the servers new weights"
-            if server.weights == "none"
-            else f"gives them new weights every {server.weights_every} steps only"
-        )
-        key = "weights" if server.weights == "none" else "weights_every"
         found.append(
-            f"server.{key} = {getattr(server, key)} {why}, so completions get {oldest(config)} steps old; "
+            f"server.weights_every = {server.weights_every}: completions get {oldest(config)} steps old; "
             f"server.staleness allows {server.staleness}. Set server.staleness={oldest(config)} or more."
         )
     if server.staleness and not able.tokens:

@@ -4,7 +4,8 @@
     checkpoint   SGLang: POST /update_weights_from_disk · vLLM: POST /collective_rpc reload_weights ·
                  transformers: nothing, the folder is the name of the model in the next request
 
-A version is the step whose rollouts are the first made with it. Names hold a word of the process as well: a resumed run
+A version is the step whose rollouts are the first made with it; of servers that are given none, the step that is being
+learned. Names hold a word of the process as well: a resumed run
 makes other weights of the same step, and servers keep what they once loaded. The version before the current one stays
 loadable, for requests that are under way while weights change.
 """
@@ -23,7 +24,7 @@ from torch import Tensor
 from mmrl import distributed
 from mmrl.policies.pretrained import TINY
 from mmrl.runs.files import atomic_folder
-from mmrl.serving.client import BadAnswer, Server, Servers, excerpt
+from mmrl.serving.client import BadAnswer, Server, ServerError, Servers, excerpt
 from mmrl.serving.settings import ServerConfig
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ class Weights:
     def update(self, step: int, *, under_way: bool) -> None:
         """Before the rollouts of `step` are made: give the servers the policy's weights, if it is their turn. Called on
         every rank, inside `whole_weights`. `under_way`: requests may be, at this moment."""
-        if self.settings.weights == "none" or (self._given and step % self.settings.weights_every):
+        if self.settings.weights == "none":
+            self.current = (self.base, step)
+            return
+        if self._given and step % self.settings.weights_every:
             return
         self.prefix = distributed.gather(self.prefix)[0]
         name = f"{self.prefix}-{step:06d}"
@@ -68,11 +72,11 @@ class Weights:
         if distributed.rank() == 0:
             try:
                 self.servers.each(self._load)
-            except Exception as error:
+            except ServerError as error:
                 trouble = str(error)
         # Every rank learns of it, or the others would wait for this one for ever.
         if trouble := distributed.gather(trouble)[0]:
-            raise RuntimeError(trouble)
+            raise ServerError(trouble, quiet=distributed.rank() > 0)
         self.current = (model[self.settings.weights], step)
         self._forget(under_way=under_way)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from chat_servers import ModelServer, says
+from chat_servers import ModelServer, drop, says
 from rich.console import Console
 from safetensors.torch import load_file
 from small_runs import write_recipe
@@ -23,6 +25,7 @@ from mmrl.launch import run_training
 from mmrl.plugins import ConfigError
 from mmrl.policies.tiny import save_untrained
 from mmrl.runs.reader import read_metrics, read_rollouts
+from mmrl.serving.client import ServerError
 
 REWARD = """
 from rewards import reward
@@ -65,6 +68,10 @@ def recipe(place: Path, name: str, urls: list[str], server: dict[str, Any], **ch
 
 def train(config: str, *, resume: bool = False) -> Path:
     return run_training(config, [], resume=resume, console=Console(quiet=True))
+
+
+def events_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
 
 
 ADAPTER = {"kind": "vllm", "weights": "adapter"}
@@ -173,8 +180,7 @@ def test_a_failure_while_collecting_ahead_ends_the_run_with_its_reason(place, se
     server.faults.extend([None] * 6 + [says(400, {"error": "no"})])  # type: ignore[list-item]
     with pytest.raises(RuntimeError, match=r"refuses .* status 400"):
         train(config)
-    events = [json.loads(line) for line in (place / "runs/ahead-lost/events.jsonl").read_text().splitlines()]
-    assert events[-1]["kind"] == "failed"
+    assert events_of(place / "runs/ahead-lost")[-1]["kind"] == "failed"
 
 
 def test_evaluations_within_a_run_ask_no_server(place, server):
@@ -186,9 +192,10 @@ def test_evaluations_within_a_run_ask_no_server(place, server):
 
 REFUSED = [
     ({"kind": "transformers", "staleness": 1}, {}, "needs importance weights, and they need log-probs"),
-    ({"kind": "openai"}, {}, "server.weights = checkpoint: a server of kind `openai` takes none"),
+    ({"kind": "transformers", "weights": "none", "staleness": 1}, {}, "Set server.staleness=0"),
+    ({}, {}, r"Set server.weights=none .*server.kind=vllm\|sglang\|transformers, which take it"),
+    ({"kind": "sglang", "weights": "adapter"}, {}, r"Set server.weights=checkpoint\|none .*server.kind=vllm, which"),
     ({"kind": "vllm", "weights": "adapter"}, {}, "model.adapter is not set"),
-    ({"kind": "vllm", "weights": "none"}, {}, "completions get 2 steps old"),
     ({"kind": "vllm", "weights_every": 2}, {}, "Set server.staleness=1 or more"),
     ({"kind": "vllm", "staleness": 1, "importance_cap": None}, {}, "set server.importance_cap"),
     ({"kind": "vllm"}, {"rollout": {"engine": "magic"}}, "one of in_process, server"),
@@ -210,6 +217,64 @@ def test_what_does_not_go_together_is_refused_with_what_to_do(place, server, set
         train(config)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"kind": "openai"}, "A server of kind `openai` gives no log-probs, so there are no importance weights"),
+        ({"kind": "vllm", "staleness": 1}, "Importance weights (at most 2)"),
+        ({"kind": "sglang", "importance_cap": None}, "Without importance weights (server.importance_cap is null)"),
+    ],
+)
+def test_a_server_that_is_given_no_weights_is_trained_with_and_the_operator_is_warned(place, server, settings, said):
+    name = f"theirs-{settings['kind']}"
+    config = recipe(place, name, [server.url], {"weights": "none", **settings}, steps=2)
+    console = Console(file=StringIO(), width=80)
+    lines = read_metrics(run_training(config, [], resume=False, console=console))
+    assert len(lines) == 2 and all(line["grad_norm"] > 0 and line["staleness"] <= 1 for line in lines)
+    assert {path for _, path, _ in server.calls} == {"/v1/chat/completions"}
+    # The second step's completions are of the first one's weights, and log-probs show it.
+    assert all(("mismatch/mean" in line) == (settings["kind"] != "openai") for line in lines)
+    assert lines[1].get("mismatch/mean", 1.0) > 1e-4
+    told = [line for line in console.file.getvalue().splitlines() if "server.weights = none" in line]
+    assert len(told) == 1 and told[0].startswith("warning: ") and said in told[0]
+
+
+def test_a_server_that_is_lost_ends_the_run_with_one_message_and_a_code_of_its_own(place, server):
+    config = recipe(place, "gone", [server.url], {"kind": "vllm", "weights": "none", "retries": 0})
+    server.faults.extend([None] * 6)  # type: ignore[list-item]
+    server.always = drop
+    done = subprocess.run(
+        [sys.executable, "-m", "mmrl.cli", "train", config],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 68, done.stderr
+    assert "Traceback" not in done.stderr and done.stderr.count("error: no completion of ") == 1
+    assert re.search(r"train.jsonl, row \d+ \(id [^)@]+\) after one try; the last: http", done.stderr), done.stderr
+    assert "go on from the latest checkpoint with --resume" in done.stderr
+    assert events_of(place / "runs/gone")[-1]["kind"] == "failed"
+
+
+def test_servers_that_do_not_take_the_weights_end_the_run_likewise(place, server):
+    server.administer = lambda path, body: (404, {"detail": "Not Found"})  # type: ignore[method-assign]
+    with pytest.raises(
+        ServerError, match=r"no rollout server took the new weights:\n.*404.*\n  Start .*--resume"
+    ) as end:
+        train(recipe(place, "weightless", [server.url], {"kind": "vllm"}))
+    assert end.value.exit_code == 68 and not end.value.quiet
+    last = events_of(place / "runs/weightless")[-1]
+    assert last["kind"] == "failed" and "took the new weights" in last["error"]
+
+
+def test_a_section_for_servers_that_nobody_asks_is_named_also_in_a_dry_run(place, server):
+    console = Console(file=StringIO(), width=80)
+    config = recipe(place, "unused", [server.url], {"kind": "vllm"}, rollout={"engine": "in_process"})
+    run_training(config, [], resume=False, console=console, dry_run=True)
+    assert console.file.getvalue().count("the section `server` is not used") == 1 and not server.calls
+
+
 def test_another_prompt_than_the_trainers_is_no_training(place, server):
     honest = server.complete
 
@@ -218,7 +283,7 @@ def test_another_prompt_than_the_trainers_is_no_training(place, server):
         return honest({**body, "messages": [system, *body["messages"]]})
 
     server.complete = other_template  # type: ignore[method-assign]
-    with pytest.raises(RuntimeError, match=r"the server's prompt has .* they do not see the same"):
+    with pytest.raises(ServerError, match=r"the server's prompt has .* they do not see the same"):
         train(recipe(place, "template", [server.url], {"kind": "sglang"}))
 
 
