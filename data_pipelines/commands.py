@@ -379,5 +379,5 @@ def tokens_of(policy: Policy, sample: Sample) -> int | None:
     try:
         encoded = policy.encode(sample)
     except ValueError as error:
-        raise ValueError(str(error).removeprefix(f"{sample.where} (id {sample.id}): ")) from None
+        raise ValueError(str(error).removeprefix(f"{sample.where}: ")) from None
     return len(encoded[1].ids) if policy.makes == "text" else None

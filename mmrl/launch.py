@@ -267,7 +267,7 @@ def check_prompts(policy: Policy, samples: Sequence[Sample], data: DataConfig, c
             return error
         except ValueError as error:
             kind = BadMedia if isinstance(error, BadMedia) else ValueError
-            return kind(f"{sample.where} (id {sample.id}): {error}")
+            return kind(f"{sample.where}: {error}")
         return None
 
     mine = samples[distributed.rank() :: distributed.size()]

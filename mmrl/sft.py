@@ -162,7 +162,7 @@ def encode_chat(policy: VLMPolicy, sample: Sample) -> Encoded:
             if ids[i - 1] == stop:
                 break
     if not learned.any():
-        raise ConfigError(f"{sample.where} (id {sample.id}) has no assistant turn to learn from.")
+        raise ConfigError(f"{sample.where} has no assistant turn to learn from.")
     return prompt, learned
 
 

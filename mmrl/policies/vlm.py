@@ -121,7 +121,7 @@ class VLMPolicy:
             return
         vision = int((inputs["mm_token_type_ids"][0] > 0).sum()) if "mm_token_type_ids" in inputs else 0
         raise ConfigError(
-            f"{sample.where} (id {sample.id}): the prompt has {tokens:,} tokens, {vision:,} of them from "
+            f"{sample.where}: the prompt has {tokens:,} tokens, {vision:,} of them from "
             f"{len(sample.media)} images or videos; data.budget.max_tokens is {limit:,}.\n"
             f"  Lower data.budget.max_pixels (or fps, max_frames for video), or raise data.budget.max_tokens."
         )

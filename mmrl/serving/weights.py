@@ -5,9 +5,9 @@
                  transformers: nothing, the folder is the name of the model in the next request
 
 A version is the step whose rollouts are the first made with it; of servers that are given none, the step that is being
-learned. Names hold a word of the process as well: a resumed run
-makes other weights of the same step, and servers keep what they once loaded. The version before the current one stays
-loadable, for requests that are under way while weights change.
+learned. Names hold a word of the process as well: a resumed run makes other weights of the same step, and servers keep
+what they once loaded. The version before the current one stays loadable, for requests that are under way while weights
+change.
 """
 
 from __future__ import annotations
