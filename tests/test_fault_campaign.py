@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -54,6 +55,11 @@ def cut(file: Path) -> None:
     write_bytes(file, file.read_bytes()[:-20])
 
 
+def other_score(file: Path) -> None:
+    state = json.loads(file.read_text())
+    write_bytes(file, json.dumps({**state, "score": state["score"] + 1}).encode())
+
+
 def other_reward(file: Path) -> None:
     table = pq.read_table(file)
     rewards = table["reward"].to_pylist()
@@ -64,6 +70,7 @@ def other_reward(file: Path) -> None:
 LOSSES: dict[str, tuple[Callable[[Path], Any], str, int]] = {
     "a weight that flipped": (lambda run: flip(run / "checkpoints/step-000001/model/model.safetensors"), "partial", 1),
     "an optimizer that was cut": (lambda run: cut(run / "checkpoints/step-000001/optimizer.safetensors"), "partial", 1),
+    "another score": (lambda run: other_score(run / "checkpoints/step-000001/state.json"), "partial", 1),
     "a checkpoint that is gone": (lambda run: shutil.rmtree(run / "checkpoints/step-000001"), "equal", 0),
     "rollouts twice": (
         lambda run: shutil.copy(run / "rollouts/step-000001.0.parquet", run / "rollouts/step-000001.1.parquet"),

@@ -3,8 +3,8 @@
     partial()  at any moment, also right after a kill: everything that stands under its name is whole
     compare()  at the end: weights, optimizer, samplers, and every step's rollouts and metrics exactly once
 
-The whole run keeps all of its checkpoints, so that each one that is ever seen has its counterpart there. Trainings are
-repeatable bit for bit: files are compared by their bytes, rollouts by all of their columns.
+The whole run keeps a checkpoint of every step, so that each one that is ever seen has its counterpart there. Trainings
+are repeatable bit for bit: files are compared by their bytes, rollouts by all of their columns.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from mmrl.runs import layout
 from mmrl.runs.checkpoints import latest_checkpoint, list_checkpoints, read_state
 from mmrl.runs.reader import read_events, read_metrics, state_of
 
-STATE_COMPARED = ("step", "score", "bad_updates", "sampler", "memory", "average_updates", "optimizer")
-"""Of state.json; its `metrics` hold seconds as well."""
+STATE_COMPARED = ("step", "bad_updates", "sampler", "memory", "average_updates", "optimizer")
+"""Of state.json; its `metrics` hold seconds as well, and its `score` is compared with `expected_score`."""
 OF_THE_PROCESS = ("seconds", "mb", "memory", "failed_tries")
 """Words in names of metrics that say what a step took, which is not the same twice."""
 
@@ -144,9 +144,21 @@ def different_parts(checkpoint: Path, whole: Path) -> list[str]:
     try:
         states = [read_state(folder) for folder in (checkpoint, whole)]
         parts = [part for part in STATE_COMPARED if states[0].get(part) != states[1].get(part)]
-    except (ConfigError, ValueError):
+        if states[0]["score"] != expected_score(checkpoint, whole):
+            parts.append("score")
+    except (ConfigError, ValueError, KeyError, yaml.YAMLError):
         parts = ["all of it"]
     return sorted(map(str, [*different, *(mine ^ theirs)])) + [f"state.json: {part}" for part in parts]
+
+
+def expected_score(checkpoint: Path, whole: Path) -> float:
+    """Of a run without evaluations: the mean reward of the whole run over as many steps as lie between two of the run's
+    checkpoints, the checkpoint's own step the last of them."""
+    run, whole_run = checkpoint.parents[1], whole.parents[1]
+    steps = yaml.safe_load((run / layout.CONFIG).read_text())["checkpoint"]["every"]
+    last = int(checkpoint.name.removeprefix("step-"))
+    rewards = [line["reward"] for line in read_metrics(whole_run) if line["step"] <= last][-steps:]
+    return sum(rewards) / len(rewards)
 
 
 def digest(file: Path) -> str:

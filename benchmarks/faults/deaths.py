@@ -1,7 +1,7 @@
 """Processes that end before their run does: killed, asked to stop, one rank of two.
 
-Moments are drawn over the whole life of a process, its start included. Which write a kill falls into is read from the
-temporaries that it leaves.
+Moments are drawn over the whole life of a process, its start included, or over its work alone. Which write a kill falls
+into is read from the temporaries that it leaves.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from benchmarks.faults.place import Place, begins
 from benchmarks.faults.processes import Process, until
 from benchmarks.faults.rows import Row
 
-AIMS = ["any"] * 4 + ["checkpoints"] * 4 + ["rollouts"] * 2 + ["lines"]
-"""What a kill waits for: any moment, or that a temporary appears among checkpoints, rollouts, or
-beside metrics.jsonl."""
+AIMS = ["any"] * 2 + ["work"] * 2 + ["checkpoints"] * 4 + ["rollouts"] * 2 + ["lines"]
+"""What a kill waits for: any moment, any once the run has begun, or that a temporary appears among checkpoints,
+rollouts, or beside metrics.jsonl."""
 SOON = 20.0
 """Seconds within which the other ranks must have ended; some with nothing else on the machine."""
 WITHIN = {"checkpoints": 0.06, "rollouts": 0.004, "lines": 0.004}
@@ -33,8 +33,9 @@ def kills(kind: str, place: Place, count: int, chance: Random) -> Row:
     while row.wants(count):
         trial = place.trial(kind, f"killed-{kind}")
         while row.wants(count, trial):
+            begun = len(begins(trial.folder))
             [process] = trial.start()
-            if at_some_moment(process, trial.folder, life, chance):
+            if at_some_moment(process, trial.folder, begun, life, chance):
                 process.kill()
                 row.strike(trial, -signal.SIGKILL)
             else:
@@ -43,11 +44,15 @@ def kills(kind: str, place: Place, count: int, chance: Random) -> Row:
     return row
 
 
-def at_some_moment(process: Process, run: Path, life: float, chance: Random) -> bool:
-    """Wait for it; False if the process has ended before."""
+def at_some_moment(process: Process, run: Path, begun: int, life: float, chance: Random) -> bool:
+    """Wait for it; False if the process has ended before. The run had `begun` so many times before this process."""
     aim = chance.choice(AIMS)
     if aim == "any":
         return not process.wait(chance.uniform(0, life))
+    if aim == "work":
+        at_work = until(lambda: len(begins(run)) > begun, process, seconds=60)
+        left = max(0.0, life - (time.monotonic() - process.began))
+        return at_work and not process.wait(chance.uniform(0, left))
     folder = run if aim == "lines" else run / aim
     seen: set[str] = set()
     skipped = chance.randrange(1 if aim == "lines" else 4)

@@ -26,9 +26,7 @@ LONGEST = 180.0
 """Seconds after which a process of a few seconds' work counts as one that hangs."""
 PROMPTS = ["a red circle", "two blue squares on green", "a small white star", "nothing at all"]
 DIGITS = {"name": f"{PLUGINS}:digits", "as": "digits"}
-COMMON = {"steps": 4, "group_size": 4, "optimizer": {"learning_rate": 1e-3, "ema": 0.9}}
-KEPT: dict[str, Any] = {"every": 1, "keep": 2}
-"""So that every second file operation of a run is one of a checkpoint's."""
+COMMON = {"group_size": 4, "optimizer": {"learning_rate": 1e-3, "ema": 0.9}}
 
 
 class Place:
@@ -42,7 +40,7 @@ class Place:
         from mmrl.policies.tiny import save_untrained
 
         save_untrained(self.folder / "model")
-        make_gui(self.folder / "gui", count=12, test_count=1)
+        make_gui(self.folder / "gui", count=18, test_count=1)
         rows = [
             json.dumps({"id": f"p{i}", "messages": [{"role": "user", "content": text}]})
             for i, text in enumerate(PROMPTS)
@@ -52,9 +50,12 @@ class Place:
     def settings(self, kind: str) -> dict[str, Any]:
         """`words`: a vision-language model whose memory of successes, moving average and reference model must survive
         as well; `skip`: the same, with `bad_media: skip`; `ranks`: for two of them; `adapter`: LoRA, for rollout
-        servers; `pictures`: a rectified flow."""
-        words = {
+        servers; `pictures`: a rectified flow. The former have a checkpoint after every second step, so that up to two
+        recorded steps are made again, and the last one after each."""
+        words: dict[str, Any] = {
             **COMMON,
+            "steps": 6,
+            "checkpoint": {"every": 2, "keep": 2},
             "prompts_per_step": 3,
             "model": {"path": str(self.folder / "model"), "vision": "trained"},
             "data": {"train": str(self.folder / "gui" / "train.jsonl")},
@@ -74,6 +75,8 @@ class Place:
             },
             "pictures": {
                 **COMMON,
+                "steps": 4,
+                "checkpoint": {"every": 1, "keep": 2},
                 "prompts_per_step": 2,
                 "model": {"path": "tiny-flow"},
                 "data": {"train": str(self.folder / "prompts.jsonl")},
@@ -84,16 +87,17 @@ class Place:
         return kinds[kind]
 
     def recipe(self, kind: str, name: str, **changes: Any) -> Path:
-        config = {"name": name, "runs": str(self.folder / "runs"), **self.settings(kind), "checkpoint": KEPT, **changes}
+        config = {"name": name, "runs": str(self.folder / "runs"), **self.settings(kind), **changes}
         file = self.folder / f"{name}.yaml"
         file.write_text(yaml.safe_dump(config))
         return file
 
     def whole(self, kind: str, *, ranks: int = 1, **changes: Any) -> Path:
-        """The run of a recipe that nothing happens to, by a process that is no fork; made when first asked for."""
+        """The run of a recipe that nothing happens to, by a process that is no fork; made when first asked for.
+        It keeps a checkpoint of every step, for a run that is asked to stop has one of any step."""
         folder = self.folder / "runs" / f"whole-{kind}"
         if not folder.exists():
-            file = self.recipe(kind, f"whole-{kind}", **{"checkpoint": {**KEPT, "keep": 99}, **changes})
+            file = self.recipe(kind, f"whole-{kind}", **{"checkpoint": {"every": 1, "keep": 99}, **changes})
             command = [sys.executable, "-m", "mmrl.cli", "train", str(file)]
             processes = [
                 subprocess.Popen(command, env={**os.environ, **world}, cwd=ROOT, stdout=subprocess.DEVNULL)

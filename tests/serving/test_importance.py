@@ -52,11 +52,15 @@ def test_the_mismatch_of_hand_made_numbers(make_rollouts):
     assert found["mismatch/kl"] == pytest.approx(sum(r - 1 - math.log(r) for r in ratios) / 5, rel=1e-5)
 
 
-def test_on_average_the_weights_give_the_trainers_expectation_back():
-    """E_server[w f] = E_trainer[f] where nothing is cut; the law behind the stage, on a random distribution."""
+def test_on_average_the_weights_give_the_trainers_expectation_back(make_rollouts, context):
+    """E_server[w A] = E_trainer[A] where nothing is cut, and with a cap E_trainer[A min(1, cap / w)], on random
+    distributions over 50 tokens: every token is a row, and the server's probabilities are summed over exactly."""
     generator = torch.Generator().manual_seed(0)
     server, trainer = torch.randn(2, 50, generator=generator).softmax(-1)
-    values = torch.randn(50, generator=generator)
-    weight = (trainer.log() - server.log()).exp()
-    torch.testing.assert_close((server * weight * values).sum(), (trainer * values).sum())
-    assert (server * weight.clamp(max=2.0)).sum() <= 1
+    advantage = torch.randn(50, generator=generator)
+    logs = {"logp_rollout": server.log()[:, None], "logp_old": trainer.log()[:, None]}
+    rolled = make_rollouts([0.0] * 50, [0] * 50, [1] * 50, **logs)
+    for cap, kept in ((1e6, torch.ones(50)), (2.0, (2 * server / trainer).clamp(max=1))):
+        weighed = truncated_importance(advantage[:, None], rolled, context, cap=cap)[:, 0]
+        torch.testing.assert_close((server * weighed).sum(), (trainer * advantage * kept).sum())
+    assert kept.min() < 1, "the cap of 2 cuts some weights"
