@@ -2,7 +2,7 @@
 
     python -m benchmarks.faults                              all scenarios, 60 kills
     python -m benchmarks.faults --only kill-words --kills 20 --seed 7
-    python -m benchmarks.faults --jobs 4 --write             and puts the table into docs/failures.md
+    python -m benchmarks.faults --jobs 3 --write             and puts the table into docs/failures.md
 
 Every run is compared, bit for bit, with one that nothing happened to. The exit code is 1 if anything was lost, and the
 folder of the runs is then kept.
