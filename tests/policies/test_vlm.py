@@ -93,7 +93,7 @@ def test_the_final_assistant_turn_is_left_for_the_model_to_write(policies, mixed
 def test_a_prompt_over_budget_is_refused_with_its_row(build_policy, mixed_samples):
     policy = build_policy()
     policy.budget = Budget(min_pixels=1024, max_tokens=20)
-    with pytest.raises(ConfigError, match=r"row one \(id one\): the prompt has \d+ tokens, 16 of them") as error:
+    with pytest.raises(ConfigError, match=r"row one: the prompt has \d+ tokens, 16 of them") as error:
         policy.encode(mixed_samples[0])
     assert "Lower data.budget.max_pixels" in str(error.value)
 
