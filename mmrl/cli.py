@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -30,6 +31,7 @@ console = Console(soft_wrap=False)
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, for example steps=50, or a YAML file to lay over the recipe")
 ]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from the latest checkpoint.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what it would take, stop.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 
@@ -63,7 +65,7 @@ def processes(context: typer.Context) -> None:
 def train(
     config: Annotated[str, typer.Argument(help="A YAML recipe.")],
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the latest checkpoint.")] = False,
+    resume: Resume = False,
     dry_run: DryRun = False,
 ) -> None:
     """Reinforcement learning by a recipe."""
@@ -76,13 +78,14 @@ def train(
 def sft(
     config: Annotated[str, typer.Argument(help="A YAML file.")],
     overrides: Overrides = None,
+    resume: Resume = False,
     dry_run: DryRun = False,
 ) -> None:
     """Supervised fine-tuning on the assistant turns of a dataset: a cold start."""
     from mmrl.config import SftConfig, load_config
     from mmrl.sft import sft as run
 
-    run(load_config(config, overrides or [], kind=SftConfig), console, dry_run=dry_run)
+    run(load_config(config, overrides or [], kind=SftConfig), console, resume=resume, dry_run=dry_run)
 
 
 @app.command(name="eval")
@@ -150,7 +153,7 @@ def adapt(
     ] = None,
     config: Annotated[str | None, typer.Option(help="Recipe to use instead of TTRV's.")] = None,
     out: Annotated[Path, typer.Option(help="Run directory to write, with predictions.jsonl.")] = Path("runs/adapted"),
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the latest checkpoint.")] = False,
+    resume: Resume = False,
 ) -> None:
     """Train on inputs without labels, by votes of the model's own answers, and answer them."""
     from mmrl.adaptation import adapt as run
@@ -330,7 +333,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def main() -> None:
+def main(command: Callable[[], Any] = app) -> None:
     """Errors that a user can mend are printed without a traceback; everything else shows one.
 
     A reward that failed too often shows the traceback of its first failure, which is of the reward's own code. Of
@@ -340,7 +343,7 @@ def main() -> None:
     from mmrl.plugins import ConfigError
 
     try:
-        app()
+        command()
     except SystemExit as ended:
         if not ended.code:
             distributed.stop()

@@ -1,15 +1,18 @@
-"""One environment fact: a CPU build of torch next to a CUDA build of torchvision.
+"""Facts about libraries on a machine without CUDA. First: a CPU build of torch next to a CUDA build of torchvision.
 
 torchvision's compiled operators then fail to load, and its Python code, which registers fake kernels for
 `torchvision::nms`, fails at import with "operator torchvision::nms does not exist"; transformers, qwen_vl_utils
 and open_clip fail with it. Declaring the two schemas is enough for everything mmrl uses: resizing and reading of
 images need no compiled operator. The exception is transformers' server, which decodes pictures with `torchvision.io`;
 there Pillow takes the operator's place.
+
+Second: DeepSpeed, which transformers imports when it saves a model, warns that it found no accelerator unless told so.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +57,14 @@ def declare_torchvision_operators() -> bool:
     # The schemas live as long as this object does.
     globals()["_library"] = library
     return True
+
+
+def tell_deepspeed() -> None:
+    """Before it is imported: that this is a CPU, if it is one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
 def provide_image_decoder() -> bool:

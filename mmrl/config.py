@@ -196,6 +196,8 @@ class SftConfig:
     steps: int
     batch_size: int
     """Rows per step."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints, from which `--resume` goes on; 0 = none."""
     micro_batch_tokens: int = 16_384
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig
@@ -309,6 +311,8 @@ def check_combinations(config: Any, where: str) -> None:
         problems.append(f"optimizer.ema_every = {config.optimizer.ema_every}: at least 1.")
     if config.optimizer.max_bad_updates < 1:
         problems.append(f"optimizer.max_bad_updates = {config.optimizer.max_bad_updates}: at least 1.")
+    if isinstance(config, SftConfig) and config.checkpoint_every < 0:
+        problems.append(f"checkpoint_every = {config.checkpoint_every}: a number of steps, or 0 for no checkpoints.")
     if config.micro_batch_tokens < 1:
         problems.append("micro_batch_tokens: at least 1.")
     if problems:

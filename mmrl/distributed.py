@@ -115,6 +115,20 @@ def gather(value: T) -> list[T]:
     return values
 
 
+def by_rank_0(call: Callable[[], T]) -> T | None:
+    """What rank 0's call returns, None elsewhere. If it fails all ranks end, and rank 0 says why."""
+    found = problem = None
+    if rank() == 0:
+        try:
+            found = call()
+        except Exception as error:
+            problem = error
+    code = gather(0 if problem is None else getattr(problem, "exit_code", 2))[0]
+    if code:
+        raise problem or SystemExit(code)
+    return found
+
+
 def add_up(values: Tensor) -> Tensor:
     """The sum over all ranks, in place; on every rank, in the same bits."""
     if _records:

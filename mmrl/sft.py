@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -25,9 +26,11 @@ from torch.utils.checkpoint import checkpoint
 from data_pipelines.media import configure
 from mmrl import distributed
 from mmrl.batches import check_processes
-from mmrl.config import SftConfig
-from mmrl.faults.endings import BadUpdates
+from mmrl.config import SftConfig, dump
+from mmrl.faults.endings import BadUpdates, OutOfMemory, Stopped
 from mmrl.faults.peers import Peers
+from mmrl.faults.room import first_line, out_of_memory
+from mmrl.faults.stopping import StopRequest
 from mmrl.launch import read_data
 from mmrl.optimization import Updater, learning_rate, make_updater
 from mmrl.plugins import ConfigError
@@ -37,14 +40,19 @@ from mmrl.policies.vlm import VLMPolicy
 from mmrl.preview import preview_sft
 from mmrl.randomness import numpy_generator
 from mmrl.records import Sample
+from mmrl.runs.changes import in_words
 from mmrl.runs.files import atomic_folder, atomic_write
+from mmrl.runs.unfinished import Unfinished
 
 Encoded = tuple[Prompt, Tensor]
 """A whole chat, and bool[L]: the tokens to learn, never the first."""
 
 
-def sft(config: SftConfig, console: Console | None = None, *, dry_run: bool = False) -> Path:
-    """Train and save to `config.out`. Returns that folder, which a dry run does not make: it ends after all checks."""
+def sft(config: SftConfig, console: Console | None = None, *, resume: bool = False, dry_run: bool = False) -> Path:
+    """Train and save to `config.out`. Returns that folder, which a dry run does not make: it ends after all checks.
+
+    With `resume` it goes on from the last checkpoint of a training that was interrupted, to the same bits.
+    """
     distributed.start()
     console = console or Console()
     console.quiet = console.quiet or distributed.rank() > 0
@@ -60,18 +68,44 @@ def sft(config: SftConfig, console: Console | None = None, *, dry_run: bool = Fa
         lengths = distributed.gather([(len(prompt), int(learned.sum())) for prompt, learned in chats])
         console.print(preview_sft(config, policy, [length for part in lengths for length in part]))
         return out
-    updater = make_updater(policy, config)
     console.print(
         f"{len(samples):,} chats; {config.steps} steps of {config.batch_size}{spread(config)}", soft_wrap=True
     )
-    losses: list[float] = []
+    work = Unfinished.open(out, dump(config), resume=resume)
+    if work.changed:
+        said = f"warning: with other settings than before: {in_words(work.changed)}"
+        console.print(said, style="yellow", markup=False)
+    try:
+        with StopRequest() as stop:
+            losses = run(config, policy, samples, work, stop, console)
+    finally:
+        work.close()
+    console.print(f"saved {out}; loss {losses[0]:.3f} -> {recent(losses):.3f}")
+    return out
+
+
+def run(
+    config: SftConfig,
+    policy: VLMPolicy,
+    samples: Sequence[Sample],
+    work: Unfinished,
+    stop: StopRequest,
+    console: Console,
+) -> list[float]:
+    """From where the `work` stands to the model that is saved. Returns the loss of every step."""
+    out = Path(config.out)
+    work.restore_model(policy)
+    updater = make_updater(policy, config)
+    losses = work.restore(updater)
+    if losses:
+        console.print(f"goes on after step {len(losses)} of {config.steps}")
     progress = Progress(
         TextColumn("step"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn(),
         console=console,
     )  # fmt: skip
     with watched(lambda: len(losses)), progress:
-        task = progress.add_task("", total=config.steps, loss="")
-        for step, batch in enumerate(batches(samples, config)):
+        task = progress.add_task("", total=config.steps, completed=len(losses), loss="")
+        for step, batch in islice(enumerate(batches(samples, config)), len(losses), None):
             losses.append(learn(policy, updater, batch, budget=config.micro_batch_tokens))
             rate = learning_rate(config.optimizer, step, config.steps)
             norm = updater.update(rate=rate)
@@ -84,23 +118,40 @@ def sft(config: SftConfig, console: Console | None = None, *, dry_run: bool = Fa
             progress.update(task, advance=1, loss=f"loss {recent(losses):.4f}")
             if not console.is_terminal and (step + 1) % max(1, config.steps // 20) == 0:
                 console.print(f"step {step + 1}/{config.steps} loss {recent(losses):.4f}", highlight=False)
+            if (step + 1) == config.steps:
+                break
+            asked = stop.agreed()
+            if asked or (config.checkpoint_every and (step + 1) % config.checkpoint_every == 0):
+                work.checkpoint(policy, updater, losses)
+            if asked:
+                raise Stopped(
+                    f"stopped by {asked} after step {step + 1} of {config.steps}, which has a checkpoint. `--resume` "
+                    "goes on from there.",
+                    quiet=distributed.rank() > 0,
+                )
         with updater.whole_weights(saving=True):
             if distributed.rank() == 0:
                 save(policy, losses, out)
+                work.remove()
             distributed.wait()
-    console.print(f"saved {out}; loss {losses[0]:.3f} -> {recent(losses):.3f}")
-    return out
+    return losses
 
 
 @contextmanager
 def watched(step: Callable[[], int]) -> Iterator[None]:
     """Inside, a rank that is lost ends the others as well, with one message that names it."""
-    with Peers(step=step, then="Start the command again: nothing of this stage is kept.") as peers:
+    with Peers(step=step, then="Start the command again with `--resume`.") as peers:
         try:
             yield
         except Exception as error:
             if (lost := peers.explain(error)) is not None:
                 raise lost from error
+            if out_of_memory(error):
+                raise OutOfMemory(
+                    f"step {step()} ran out of memory ({first_line(error)}).\n  Lower micro_batch_tokens, "
+                    "data.budget.max_pixels or max_tokens; model.gradient_checkpointing=true, model.adapter or "
+                    "distribution.strategy=zero3 need less. Then go on with `--resume`."
+                ) from error
             raise
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from mmrl import distributed
 from mmrl.advantages import spread
 from mmrl.evaluation import evaluate
+from mmrl.faults.endings import OffPolicy
 from mmrl.faults.room import Room
 from mmrl.faults.training import Faults
 from mmrl.losses import weights
@@ -290,10 +291,11 @@ def check_on_policy(report: Report, *, tolerance: float) -> None:
     mistake does (`Policy.tolerance`). It is the mean of the first update's policy-made actions, before the update.
     """
     if not report.mean_gap <= tolerance:
-        raise RuntimeError(
+        raise OffPolicy(
             f"at the first step the log-probs of the training pass differ from those of the generation by "
             f"{report.mean_gap:.2g} on average (at most {tolerance:.2g} is rounding). The ratio is not 1 on policy: "
-            "generation and training do not run the same model on the same prompt."
+            "generation and training do not run the same model on the same prompt.",
+            quiet=distributed.rank() > 0,
         )
 
 

@@ -9,7 +9,6 @@ differ in is evened out by `lockstep.py`.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mmrl import distributed
+from mmrl.compat import tell_deepspeed
 from mmrl.config import DistributionConfig, OptimizerConfig
 from mmrl.lockstep import Lockstep
 from mmrl.optimization import Updater
@@ -264,8 +264,7 @@ def gathers(model: torch.nn.Module, distribution: DistributionConfig) -> bool:
 
 def import_deepspeed() -> Any:
     """DeepSpeed, on a CPU without the shared-memory operator that it would compile for minutes to save microseconds."""
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    tell_deepspeed()
     # At every exchange of ZeRO-2 and 3, about what DeepSpeed calls in torch.
     warnings.filterwarnings("ignore", category=FutureWarning, module="deepspeed|torch.distributed")
     import deepspeed

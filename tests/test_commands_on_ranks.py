@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,23 +74,30 @@ def on_two_ranks(place: Path, *commands: list[str]) -> str:
 
 
 @pytest.mark.slow
-def test_two_processes_fine_tune_and_evaluate_as_one_does(place: Path):
+def test_two_processes_fine_tune_and_evaluate_as_one_does(place: Path, monkeypatch: pytest.MonkeyPatch):
     cli.app(sft(place, "alone"), standalone_mode=False)
+    with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
+        broken.setattr("mmrl.sft.save", lambda policy, losses, out: 1 / 0)
+        cli.app(sft(place, "torn", "checkpoint_every=2"), standalone_mode=False)
+    for way in STRATEGIES:
+        shutil.copytree(place / "torn.unfinished", place / f"resumed-{way}.unfinished")
     cli.app(evaluation(place, "evaluated"), standalone_mode=False)
     said = on_two_ranks(
         place,
         *[sft(place, way, f"distribution.strategy={way}") for way in STRATEGIES],
+        *[[*sft(place, f"resumed-{way}", f"distribution.strategy={way}"), "--resume"] for way in STRATEGIES],
         sft(place, "one-chat", "batch_size=1", "steps=1", "distribution.strategy=zero2"),
         evaluation(place, "shared"),
     )
     losses = json.loads((place / "alone/sft_loss.json").read_text())
     model = load_file(place / "alone/model.safetensors")
-    for way in STRATEGIES:
+    for way in [*STRATEGIES, *(f"resumed-{way}" for way in STRATEGIES)]:
         assert json.loads((place / way / "sft_loss.json").read_text()) == pytest.approx(losses, rel=1e-4)
         for name, weights in load_file(place / way / "model.safetensors").items():
             torch.testing.assert_close(weights, model[name], rtol=1e-3, atol=1e-4)
     assert not all(weights.equal(load_file(place / "model/model.safetensors")[name]) for name, weights in model.items())
-    assert said.count("saved ") == len(STRATEGIES) + 1, "one rank speaks"
+    assert said.count("saved ") == 2 * len(STRATEGIES) + 1, "one rank speaks"
+    assert said.count("goes on after step 2 of 3") == len(STRATEGIES)
     assert "2 ranks (zero2): at most 1 of a step's chats each, 1 of them without any" in said
     assert (place / "shared.json").read_text() == (place / "evaluated.json").read_text()
     assert 0 < json.loads((place / "shared.json").read_text())["reward"]["score"] < 1

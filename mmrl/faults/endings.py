@@ -2,7 +2,8 @@
 that a scheduler can act upon. docs/failures.md shows every message.
 
      0   finished
-     1   an error that is explained by its traceback, or a reward that failed too often
+     1   an error that is explained by its traceback, or a reward that failed too often, or log-probs that are not those
+          of the generation
      2   a mistake in config or data, or a run directory that another training is at work on
     68   the rollout servers are lost or of no use      start one, then `--resume`
     69   another rank is gone                           start again with `--resume`
@@ -28,6 +29,10 @@ class Ending(RuntimeError):
     def __init__(self, message: str, *, quiet: bool = False) -> None:
         super().__init__(message)
         self.quiet = quiet
+
+
+class OffPolicy(Ending):
+    """The first step's log-probs are not those of its generation: nothing that followed would have a meaning."""
 
 
 class RankLost(Ending):

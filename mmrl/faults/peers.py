@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from mmrl import distributed
-from mmrl.faults.endings import BadUpdates, Ending, RankLost, Stopped
+from mmrl.faults.endings import BadUpdates, Ending, OffPolicy, RankLost, Stopped
 
 INTERVAL = 1.0
 """Seconds between two signs of life."""
@@ -71,7 +71,7 @@ class Peers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        everywhere = error is None or isinstance(error, (Stopped, BadUpdates, RankLost))
+        everywhere = error is None or isinstance(error, (Stopped, BadUpdates, OffPolicy, RankLost))
         self.leave("" if everywhere else f"{type(error).__name__}: {error}".splitlines()[0])
 
     # -- the main thread -----------------------------------------------------------------------------------------

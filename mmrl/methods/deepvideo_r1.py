@@ -18,7 +18,7 @@ from torch import Tensor
 from mmrl.advantages import group_mean, per_row
 from mmrl.gold import gold_kind, gold_text
 from mmrl.plugins import ConfigError, needs
-from mmrl.policies.vlm import with_request
+from mmrl.policies.prompts import with_request
 from mmrl.randomness import derive
 from mmrl.records import Rollouts, Sample, concatenate
 from mmrl.stages import Context, Policy

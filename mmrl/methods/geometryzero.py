@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmrl.advantages import named_score
 from mmrl.plugins import ConfigError
-from mmrl.policies.vlm import with_request
+from mmrl.policies.prompts import with_request
 from mmrl.records import Rollouts, Sample
 from mmrl.stages import Context, Policy
 

@@ -25,7 +25,7 @@ from mmrl.config import ModelConfig, load_config
 from mmrl.gold import WRITERS, gold_kind, gold_text
 from mmrl.loading import load_policy, resolve
 from mmrl.plugins import Stage
-from mmrl.policies.vlm import prompt_messages, with_request
+from mmrl.policies.prompts import prompt_messages, with_request
 from mmrl.records import Rollouts, Sample
 from mmrl.stages import Context, Policy
 from rewards.parsing import sentences

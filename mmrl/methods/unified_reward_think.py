@@ -19,7 +19,7 @@ from data_pipelines.rows import dump, parse, row_of
 from data_pipelines.sources import write_samples
 from mmrl.advantages import named_score
 from mmrl.plugins import Stage
-from mmrl.policies.vlm import prompt_messages
+from mmrl.policies.prompts import prompt_messages
 from mmrl.recipe import Recipe
 from mmrl.records import Sample
 from mmrl.stages import Policy

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrl.compat import declare_torchvision_operators
+from mmrl.compat import declare_torchvision_operators, tell_deepspeed
 from mmrl.config import ModelConfig
 from mmrl.plugins import ConfigError
 
@@ -23,6 +23,7 @@ ADAPTER_FILE = "adapter_config.json"
 def load_pretrained(settings: ModelConfig) -> tuple[Any, Any]:
     """Model and processor from a local folder, a hub name, or `tiny` (the weights that ship with mmrl)."""
     declare_torchvision_operators()
+    tell_deepspeed()
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 

@@ -10,7 +10,7 @@ and a mask lets a token see the prefix and the earlier tokens of its own complet
 `Columns` (who owns a column, and when it comes), and one rule, `visible`, makes every mask. M-RoPE positions restart
 after the prefix for each completion, so log-probs and gradients are those of G separate sequences (up to rounding).
 
-This file knows the language model and the packing; media, chat templates and records are in `vlm.py`.
+This file knows the language model and the packing; media and chat templates are in `prompts.py`, records in `vlm.py`.
 """
 
 from __future__ import annotations

@@ -15,8 +15,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from data_pipelines.media import Budget, load, measured, with_outcomes
-from data_pipelines.video.transforms import with_noise
+from data_pipelines.media import Budget, measured
 from mmrl.config import ModelConfig
 from mmrl.faults.room import out_of_memory, release
 from mmrl.lockstep import Part
@@ -33,11 +32,10 @@ from mmrl.policies.pretrained import (
     prepare_for_training,
     stop_tokens,
 )
+from mmrl.policies.prompts import encode_prompt
 from mmrl.policies.shared_prefix import Prompt, Sampling, SharedPrefix, pad_rows
 from mmrl.randomness import earlier_occurrences, torch_generator
 from mmrl.records import MicroBatch, Rollouts, Sample
-
-MEDIA_INPUTS = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
 
 
 class VLMPolicy:
@@ -77,53 +75,9 @@ class VLMPolicy:
     # -- prompts -------------------------------------------------------------------------------------------------
 
     def encode(self, sample: Sample, *, whole_chat: bool = False) -> tuple[Sample, Prompt]:
-        """The sample with what the model sees of its media, and its prompt. Refuses what is over budget.
-
-        `whole_chat` keeps a final assistant turn, which is otherwise left for the model to write. The frames of a
-        sample with `meta.frame_noise`, {std, seed}, are seen through noise.
-        """
-        messages = list(sample.messages) if whole_chat else prompt_messages(sample)
-        vision = self.processor.image_processor
-        loaded = load(messages, self.budget, patch_size=int(vision.patch_size))
-        if noise := sample.meta.get("frame_noise"):
-            loaded = with_noise(loaded, **noise)
-        if hasattr(self.processor.video_processor, "cap_pixels_per_frame"):  # unsaid, it warns; nothing is resized
-            loaded.video_kwargs["cap_pixels_per_frame"] = False
-        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=not whole_chat)
-        inputs = self.processor(
-            text=[text],
-            images=loaded.images or None,
-            videos=loaded.videos or None,
-            video_metadata=loaded.video_metadata or None,
-            do_resize=False,
-            return_tensors="pt",
-            **loaded.video_kwargs,
-        )
-        self._check_length(sample, inputs)
-        positions = text_positions(len(inputs["input_ids"][0]))
-        if loaded.images or loaded.videos:
-            grids = {
-                key: inputs[key] for key in ("image_grid_thw", "video_grid_thw", "second_per_grid_ts") if key in inputs
-            }
-            positions = self.model.model.get_rope_index(
-                inputs["input_ids"], mm_token_type_ids=inputs["mm_token_type_ids"], **grids
-            )[0][:, 0]
-        prompt = Prompt(
-            ids=inputs["input_ids"][0],
-            positions=positions,
-            media={name: inputs[name] for name in MEDIA_INPUTS if name in inputs},
-        )
-        return with_outcomes(sample, loaded.outcomes), prompt
-
-    def _check_length(self, sample: Sample, inputs: Any) -> None:
-        tokens, limit = len(inputs["input_ids"][0]), self.budget.max_tokens
-        if tokens <= limit:
-            return
-        vision = int((inputs["mm_token_type_ids"][0] > 0).sum()) if "mm_token_type_ids" in inputs else 0
-        raise ConfigError(
-            f"{sample.where}: the prompt has {tokens:,} tokens, {vision:,} of them from "
-            f"{len(sample.media)} images or videos; data.budget.max_tokens is {limit:,}.\n"
-            f"  Lower data.budget.max_pixels (or fps, max_frames for video), or raise data.budget.max_tokens."
+        """The sample with what the model sees of its media, and its prompt (`encode_prompt`)."""
+        return encode_prompt(
+            sample, model=self.model, processor=self.processor, budget=self.budget, whole_chat=whole_chat
         )
 
     # -- the Policy of stages.py ---------------------------------------------------------------------------------
@@ -400,23 +354,3 @@ def completions_of(rows: Rollouts) -> list[list[Tensor]]:
     for p, tokens, n in zip(rows.prompt.tolist(), rows.actions, rows.length.tolist(), strict=True):
         completions[p].append(tokens[:n])
     return completions
-
-
-def prompt_messages(sample: Sample) -> list[dict[str, Any]]:
-    """The chat up to, and without, a final assistant turn."""
-    messages = list(sample.messages)
-    while messages and messages[-1]["role"] == "assistant":
-        messages.pop()
-    return messages
-
-
-def with_request(sample: Sample, text: str) -> Sample:
-    """The sample with one more text at the end of its last message, on a line of its own."""
-    *before, last = prompt_messages(sample)
-    content = last["content"]
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-    return replace(sample, messages=(*before, {**last, "content": [*parts, {"type": "text", "text": f"\n{text}"}]}))
-
-
-def text_positions(length: int) -> Tensor:
-    return torch.arange(length).expand(3, -1)

@@ -27,9 +27,9 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 class RunLock:
     """Held from when it is made until `release`, or the end of the process. ConfigError, which names the holder, if
-    another process has it."""
+    another process has it; `elsewhere` is the setting that avoids it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, elsewhere: str = "name=") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = (folder / layout.LOCK).open("a+", encoding="utf-8")
         try:
@@ -40,7 +40,7 @@ class RunLock:
                 pass
             elif isinstance(error, BlockingIOError) or error.errno in NO_LOCKS:
                 self._file.close()
-                raise ConfigError(in_use(folder, holder)) from None
+                raise ConfigError(in_use(folder, holder, elsewhere)) from None
             else:
                 raise
         with writing(folder / layout.LOCK):
@@ -59,11 +59,11 @@ class RunLock:
         self._file.close()
 
 
-def in_use(folder: Path, holder: dict[str, Any]) -> str:
+def in_use(folder: Path, holder: dict[str, Any], elsewhere: str) -> str:
     since = holder.get("since")
     when = "" if since is None else time.strftime(" since %Y-%m-%d %H:%M:%S UTC", time.gmtime(since))
     who = f"pid {holder['pid']} on host {holder['host']}" if {"pid", "host"} <= holder.keys() else "another process"
     return (
         f"{folder} is being trained by {who}{when}; two trainings would overwrite each other's files.\n"
-        "  Let it finish or end it, then use `--resume`; or choose another `name=`."
+        f"  Let it finish or end it, then use `--resume`; or choose another `{elsewhere}`."
     )

@@ -50,16 +50,11 @@ class Run:
     def open(cls, folder: Path, config_yaml: str, printer: StepPrinter, *, resume: bool) -> Run:
         """Begin a run, or with `resume` continue it from its latest checkpoint (from the start if it has none). Rank 0
         takes the lock, for all ranks."""
-        run = problem = None
-        if distributed.rank() == 0:
-            try:
-                run = cls._open(folder, config_yaml, printer, resume=resume)
-            except Exception as error:
-                problem = error
-        code = distributed.gather(0 if problem is None else getattr(problem, "exit_code", 2))[0]
-        if code:
-            raise problem or SystemExit(code)  # rank 0 says it
-        return run or cls._open(folder, config_yaml, printer, resume=resume)
+
+        def begin() -> Run:
+            return cls._open(folder, config_yaml, printer, resume=resume)
+
+        return distributed.by_rank_0(begin) or begin()
 
     @classmethod
     def _open(cls, folder: Path, config_yaml: str, printer: StepPrinter, *, resume: bool) -> Run:

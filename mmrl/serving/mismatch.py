@@ -92,7 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_intermixed_args(arguments)
     config: Any = load_config(given.config, given.overrides)
     if config.server is None or config.server.weights == "adapter":
-        raise ConfigError("mismatch needs a section `server` that takes whole checkpoints, or has the model already.")
+        raise ConfigError(
+            f"{given.config} has no section `server` that takes whole checkpoints, or has the model already.\n"
+            "  Lay one over it: configs/servers/transformers.yaml"
+        )
     kind = policy_class(config.model.path)
     recipe = make_recipe(config, kind, where=given.config)
     paths = [config.data.train] if isinstance(config.data.train, str) else config.data.train
@@ -129,4 +132,6 @@ def show(name: str, rollouts: Rollouts) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from mmrl import cli
+
+    cli.main(main)

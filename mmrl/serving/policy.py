@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from mmrl.plugins import ConfigError
+from mmrl.policies.prompts import prompt_messages
 from mmrl.policies.shared_prefix import Prompt, Sampling, pad_rows
-from mmrl.policies.vlm import VLMPolicy, prompt_messages
+from mmrl.policies.vlm import VLMPolicy
 from mmrl.randomness import derive, earlier_occurrences
 from mmrl.records import Rollouts, Sample
 from mmrl.serving import dialects

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from small_runs import write_recipe
 
 from data_pipelines.gui.build import make_gui
+from mmrl.faults.endings import OffPolicy
 from mmrl.launch import run_training
 from mmrl.plugins import ConfigError
 from mmrl.policies.tiny import save_untrained
@@ -291,5 +292,5 @@ def test_log_probs_of_other_weights_end_the_run_at_its_first_step(place, server)
     server.administer = lambda path, body: (200, {"success": True})  # type: ignore[method-assign]
     with torch.no_grad():
         server.base.lm_head.weight.mul_(3.0)
-    with pytest.raises(RuntimeError, match="ratio is not 1 on policy"):
+    with pytest.raises(OffPolicy, match="ratio is not 1 on policy"):
         train(recipe(place, "others", [server.url], {"kind": "sglang"}))

@@ -1,0 +1,120 @@
+"""A supervised training that is killed, stopped or changed goes on where it was, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from data_pipelines.gui.build import make_gui_cold_start
+from mmrl.config import SftConfig, load_config
+from mmrl.plugins import ConfigError
+from mmrl.policies.vlm import VLMPolicy
+from mmrl.runs.checkpoints import latest_checkpoint
+from mmrl.runs.lock import RunLock
+from mmrl.runs.unfinished import Unfinished
+from mmrl.sft import sft
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sft")
+    make_gui_cold_start(folder / "data", count=16)
+    settings = {
+        "out": "set on the command line",
+        "steps": STEPS,
+        "batch_size": 4,
+        "checkpoint_every": 3,
+        "data": {"train": str(folder / "data/cold_start.jsonl")},
+        "optimizer": {"learning_rate": 1e-3, "schedule": "cosine"},
+    }
+    (folder / "sft.yaml").write_text(json.dumps(settings))
+    return folder / "sft.yaml"
+
+
+def start(config: Path, out: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "mmrl", "sft", str(config), f"out={out}", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
+
+
+def end(process: subprocess.Popen[str], code: int) -> str:
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == code, said
+    return said
+
+
+def wait_for_checkpoint(unfinished: Path, process: subprocess.Popen[str]) -> None:
+    while latest_checkpoint(unfinished) is None:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_killed_and_stopped_it_ends_in_the_same_bits(config: Path, tmp_path: Path):
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    unfinished = tmp_path / "torn.unfinished"
+    sft(load_config(config, [f"out={whole}"], kind=SftConfig), Console(quiet=True))
+
+    killed = start(config, torn)
+    wait_for_checkpoint(unfinished, killed)
+    killed.kill()
+    end(killed, -signal.SIGKILL)
+    assert not torn.exists()
+
+    stopped = start(config, torn, "--resume")
+    while not (line := stopped.stdout.readline()).startswith("goes on after step"):  # type: ignore[union-attr]
+        assert line, "it ended before"
+    stopped.send_signal(signal.SIGTERM)
+    assert "which has a checkpoint. `--resume` goes on from there." in end(stopped, 75)
+
+    end(start(config, torn, "--resume"), 0)
+    assert not unfinished.exists()
+    for file in sorted(path for path in whole.rglob("*") if path.is_file()):
+        assert (torn / file.relative_to(whole)).read_bytes() == file.read_bytes(), file
+    assert len(json.loads((torn / "sft_loss.json").read_text())) == STEPS
+
+
+def test_what_cannot_be_resumed_and_other_settings_are_said(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def run(*words: str, resume: bool = False) -> str:
+        console = Console(record=True, width=200, file=StringIO())
+        sft(load_config(config, [f"out={tmp_path / 'out'}", *words], kind=SftConfig), console, resume=resume)
+        return console.export_text()
+
+    with pytest.raises(ConfigError, match=r"nothing to resume. Start without --resume."):
+        run(resume=True)
+    with monkeypatch.context() as broken:
+        broken.setattr(VLMPolicy, "save", lambda policy, folder: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run()
+    assert latest_checkpoint(tmp_path / "out.unfinished") is None
+    with monkeypatch.context() as broken:
+        broken.setattr("mmrl.sft.save", lambda policy, losses, out: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(resume=True)
+    with pytest.raises(ConfigError, match=r"(?s)step-000008 is its last.*Go on with --resume, or remove that folder."):
+        run()
+    said = run("optimizer.learning_rate=0.0005", resume=True)
+    assert "with other settings than before: optimizer.learning_rate 0.001 -> 0.0005" in said
+    assert "goes on after step 9 of 12" in said and not (tmp_path / "out.unfinished").exists()
+
+
+def test_one_process_at_a_time(tmp_path: Path):
+    held = RunLock(tmp_path / "out.unfinished")
+    with pytest.raises(ConfigError, match="choose another `out=`"):
+        Unfinished.open(tmp_path / "out", "steps: 1", resume=False)
+    held.release()
+    Unfinished.open(tmp_path / "out", "steps: 1", resume=False).close()
