@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from warm_mmrl import in_turn
 
 from data_pipelines.gui.build import make_gui, make_gui_cold_start
 from mmrl import cli
@@ -58,21 +57,6 @@ def evaluation(place: Path, name: str) -> list[str]:
     ]  # fmt: skip
 
 
-def on_two_ranks(place: Path, *commands: list[str]) -> str:
-    file = place / "commands.json"
-    file.write_text(json.dumps(commands))
-    script = Path(__file__).parent / "helpers" / "commands.py"
-    done = subprocess.run(
-        [sys.executable, "-m", "mmrl.torchrun", "--standalone", "--nproc-per-node=2", str(script), str(file)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_two_processes_fine_tune_and_evaluate_as_one_does(place: Path, monkeypatch: pytest.MonkeyPatch):
     cli.app(sft(place, "alone"), standalone_mode=False)
@@ -82,13 +66,13 @@ def test_two_processes_fine_tune_and_evaluate_as_one_does(place: Path, monkeypat
     for way in STRATEGIES:
         shutil.copytree(place / "torn.unfinished", place / f"resumed-{way}.unfinished")
     cli.app(evaluation(place, "evaluated"), standalone_mode=False)
-    said = on_two_ranks(
-        place,
+    commands = [
         *[sft(place, way, f"distribution.strategy={way}") for way in STRATEGIES],
         *[[*sft(place, f"resumed-{way}", f"distribution.strategy={way}"), "--resume"] for way in STRATEGIES],
         sft(place, "one-chat", "batch_size=1", "steps=1", "distribution.strategy=zero2"),
         evaluation(place, "shared"),
-    )
+    ]
+    said = in_turn(2, commands)
     losses = json.loads((place / "alone/sft_loss.json").read_text())
     model = load_file(place / "alone/model.safetensors")
     for way in [*STRATEGIES, *(f"resumed-{way}" for way in STRATEGIES)]:

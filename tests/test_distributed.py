@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import torch
 import yaml
 from rich.console import Console
 from safetensors.torch import load_file
+from warm_mmrl import in_turn
 
 from data_pipelines.gui.build import make_gui
 from data_pipelines.video.build import make_video
@@ -77,7 +75,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "mixed": {
             "prompts_per_step": 5,
             "model": {"path": str(folder / "model"), "vision": "trained", "adapter": {"rank": 4}},
-            "data": {"train": [str(folder / name) for name in ("gui/test.jsonl", "video/train.jsonl", "texts.jsonl")]},
+            "data": {
+                "train": [str(folder / name) for name in ("gui/test.jsonl", "video/train.jsonl", "texts.jsonl")],
+                "budget": {"max_frames": 4},
+            },
             "sampling": {"max_new_tokens": 6},
             "rewards": [f"{folder}/plugins.py:digits_in"],
             "loss": {"terms": [{"name": "clipped"}, {"name": "kl", "coef": 0.1}]},
@@ -106,20 +107,9 @@ def alone(job: Job) -> None:
     run_training(job[0], job[1], resume=job[2], console=Console(quiet=True))
 
 
-def on_ranks(place: Path, count: int, jobs: Sequence[Job]) -> None:
-    """All jobs, one after another, in `count` processes of one launch."""
-    file = place / f"jobs-{count}.json"
-    file.write_text(json.dumps(jobs))
-    script = Path(__file__).parent / "helpers" / "trainings.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    done = subprocess.run(
-        [*command, str(script), str(file)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+def on_ranks(count: int, jobs: Sequence[Job]) -> None:
+    """All jobs, one after another, each in `count` processes."""
+    in_turn(count, [["train", file, *settings, *["--resume"] * resume] for file, settings, resume in jobs])
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -183,7 +173,7 @@ def test_two_processes_train_as_one_does(place: Path):
         job(place, "words", f"words-again-{strategy}", f"distribution.strategy={strategy}", resume=True)
         for strategy in STRATEGIES
     ]
-    on_ranks(place, 2, jobs)
+    on_ranks(2, jobs)
     for recipe in ("words", "pictures"):
         for way in (*STRATEGIES, "together"):
             assert_same(runs / recipe, runs / f"{recipe}-{way}")
@@ -200,7 +190,7 @@ def test_adapters_on_rows_with_pictures_with_films_and_with_text_alone(place: Pa
         "zero3": ["distribution.strategy=zero3"],
         "together": ["distribution.strategy=zero3", "distribution.generation=synchronised"],
     }
-    on_ranks(place, 3, [job(place, "mixed", f"mixed-{way}", *settings) for way, settings in ways.items()])
+    on_ranks(3, [job(place, "mixed", f"mixed-{way}", *settings) for way, settings in ways.items()])
     for way in ways:
         assert_same(place / "runs" / "mixed", place / "runs" / f"mixed-{way}")
 
@@ -232,7 +222,7 @@ def test_four_processes_of_which_some_have_nothing_to_do(place: Path):
         for recipe, settings in recipes.items()
         for strategy in STRATEGIES
     ]
-    on_ranks(place, 4, jobs)
+    on_ranks(4, jobs)
     alone(job(place, "words", "words-short-zero2", *recipes["words"], resume=True))
     for recipe in recipes:
         for strategy in STRATEGIES:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from warm_mmrl import warm_mmrl
+import warm_mmrl
 
 from mmrl.runs.reader import read_events, read_metrics
 
@@ -22,9 +20,8 @@ MADE = ("data", "models", "runs")
 
 
 @pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    with tempfile.TemporaryDirectory() as folder, warm_mmrl(Path(folder)) as variables:
-        yield variables
+def environment() -> dict[str, str]:
+    return warm_mmrl.environment()
 
 
 def run(script, *words, environment=None, cwd=ROOT):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from io import StringIO
 from pathlib import Path
 
 import pytest
+import warm_mmrl
 from rich.console import Console
 
 from data_pipelines.gui.build import make_gui_cold_start
@@ -23,7 +22,8 @@ from mmrl.runs.lock import RunLock
 from mmrl.runs.unfinished import Unfinished
 from mmrl.sft import sft
 
-STEPS = 12
+STEPS_OF_SECONDS = ("steps=40",)
+"""So that a signal comes before the end."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_gui_cold_start(folder / "data", count=16)
     settings = {
         "out": "set on the command line",
-        "steps": STEPS,
+        "steps": 12,
         "batch_size": 4,
         "checkpoint_every": 3,
         "data": {"train": str(folder / "data/cold_start.jsonl")},
@@ -42,20 +42,17 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "sft.yaml"
 
 
-def start(config: Path, out: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "mmrl", "sft", str(config), f"out={out}", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"COLUMNS": "200"},
-    )  # fmt: skip
+def start(config: Path, out: Path, *words: str) -> warm_mmrl.Process:
+    return warm_mmrl.start(["sft", str(config), f"out={out}", *words], variables=os.environ | {"COLUMNS": "200"})
 
 
-def end(process: subprocess.Popen[str], code: int) -> str:
-    said = process.communicate(timeout=300)[0]
+def end(process: warm_mmrl.Process, code: int) -> str:
+    said = "".join(process.communicate(timeout=100))
     assert process.returncode == code, said
     return said
 
 
-def wait_for_checkpoint(unfinished: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_checkpoint(unfinished: Path, process: warm_mmrl.Process) -> None:
     while latest_checkpoint(unfinished) is None:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
@@ -65,25 +62,26 @@ def wait_for_checkpoint(unfinished: Path, process: subprocess.Popen[str]) -> Non
 def test_killed_and_stopped_it_ends_in_the_same_bits(config: Path, tmp_path: Path):
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     unfinished = tmp_path / "torn.unfinished"
-    sft(load_config(config, [f"out={whole}"], kind=SftConfig), Console(quiet=True))
+    sft(load_config(config, [f"out={whole}", *STEPS_OF_SECONDS], kind=SftConfig), Console(quiet=True))
 
-    killed = start(config, torn)
+    killed = start(config, torn, *STEPS_OF_SECONDS)
     wait_for_checkpoint(unfinished, killed)
     killed.kill()
     end(killed, -signal.SIGKILL)
     assert not torn.exists()
 
-    stopped = start(config, torn, "--resume")
-    while not (line := stopped.stdout.readline()).startswith("goes on after step"):  # type: ignore[union-attr]
-        assert line, "it ended before"
+    stopped = start(config, torn, "--resume", *STEPS_OF_SECONDS)
+    before = latest_checkpoint(unfinished)
+    while latest_checkpoint(unfinished) == before:
+        assert stopped.poll() is None, stopped.communicate()
     stopped.send_signal(signal.SIGTERM)
     assert "which has a checkpoint. `--resume` goes on from there." in end(stopped, 75)
 
-    end(start(config, torn, "--resume"), 0)
+    end(start(config, torn, "--resume", *STEPS_OF_SECONDS), 0)
     assert not unfinished.exists()
     for file in sorted(path for path in whole.rglob("*") if path.is_file()):
         assert (torn / file.relative_to(whole)).read_bytes() == file.read_bytes(), file
-    assert len(json.loads((torn / "sft_loss.json").read_text())) == STEPS
+    assert len(json.loads((torn / "sft_loss.json").read_text())) == 40
 
 
 def test_what_cannot_be_resumed_and_other_settings_are_said(

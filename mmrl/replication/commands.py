@@ -27,6 +27,8 @@ from mmrl.replication.progress import Progress
 from mmrl.runs import layout
 from mmrl.runs.files import atomic_write, remove_folder
 
+MMRL = (sys.executable, "-m", "mmrl.cli")
+"""How the command is started."""
 SHOWN_LINES = 20
 """Of a failed command's output."""
 
@@ -102,7 +104,7 @@ class Runner:
         began = time.monotonic()
         with command.log.open("wb") as log, self.progress.running(command.label, command.log):
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "mmrl.cli", *command.words, *more,
+                *MMRL, *command.words, *more,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=asyncio.subprocess.STDOUT,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip

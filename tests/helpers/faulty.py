@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+import warm_mmrl
 from torch import Tensor
 
 from mmrl import distributed
@@ -83,29 +82,15 @@ def limited(logp: Any, *, tokens: int, refused: list[int]) -> Any:
 
 def start(
     arguments: list[str], *, ranks: int = 1, patience: float = 60.0, memory: str = "0:1000000"
-) -> list[subprocess.Popen[str]]:
+) -> list[warm_mmrl.Process]:
     """`mmrl ARGUMENTS` in so many processes, as `srun` starts them: nobody ends the others when one dies."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    started = []
-    for rank in range(ranks):
-        world = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, __file__, str(patience), memory, *arguments],
-                env={**common, **world, **meeting} if ranks > 1 else common,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    return started
+    words = [str(patience), memory, *arguments]
+    if ranks == 1:
+        return [warm_mmrl.start(words, program=__file__)]
+    return warm_mmrl.on_ranks(ranks, words, program=__file__)
 
 
-def ends(processes: list[subprocess.Popen[str]], *, within: float = 120.0) -> list[tuple[int, str]]:
+def ends(processes: list[warm_mmrl.Process], *, within: float = 120.0) -> list[tuple[int, str]]:
     """Exit code and errors of each."""
     deadline = time.monotonic() + within
     try:
@@ -113,7 +98,7 @@ def ends(processes: list[subprocess.Popen[str]], *, within: float = 120.0) -> li
     finally:
         for process in processes:
             process.kill()
-    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+    return [(process.wait(), text) for process, text in zip(processes, said, strict=True)]
 
 
 if __name__ == "__main__":

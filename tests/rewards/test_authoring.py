@@ -5,13 +5,13 @@ Checking and replaying have files of their own: test_authoring_check.py, test_au
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import warm_mmrl
 import yaml
 from rich.console import Console
 from typer.testing import CliRunner
@@ -38,8 +38,7 @@ def printed(renderable, width: int = 100) -> str:
 
 def shell(command: str, folder: Path) -> str:
     """Run a command of the docs in an author's folder; what it printed."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "COLUMNS": "100"}
+    environment = warm_mmrl.environment() | {"COLUMNS": "100"}
     done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -7,6 +7,7 @@ import inspect
 import math
 import pkgutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,13 +51,16 @@ PIECES = [
 texts = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=6)), max_size=12).map("".join)
 
 
-def check(name: str, text: str) -> None:
-    """One call with the text among others: no failure, every value finite and in the declared range."""
+ten_texts = st.lists(texts, min_size=10, max_size=10)
+
+
+def check(name: str, texts: Sequence[str]) -> None:
+    """No failure, every value finite and in the declared range; a reward of groups sees each text among others."""
     entry = ENTRIES[name]
     low, high = entry.info.range
     sample = FILM if "temporal" in BUILTIN[name] else IMAGE
-    group = [text, *right_answers(sample, entry.info.needs)[:1], ""]
-    calls = [[one] for one in group[:1]] if entry.info.scope == "row" else [group]
+    right = right_answers(sample, entry.info.needs)[:1]
+    calls = [texts] if entry.info.scope == "row" else [[text, *right, ""] for text in texts]
     function = entry.reward.bind(entry.stage.settings)
     for call in calls:
         read = make_rollouts(call, sample, entry.stage.settings) if entry.info.reads == "rollouts" else call
@@ -70,31 +74,19 @@ def test_the_readers_are_found():
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000)
-@given(texts)
-def test_every_reader_survives_ten_thousand_texts(text):
-    for reader in READERS.values():
-        reader(text)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("part", range(4))
-def test_every_reward_survives_ten_thousand_texts(part):
-    names = list(ENTRIES)[part::4]
-
-    @settings(max_examples=10_000)
-    @given(texts)
-    def survives(text):
-        for name in names:
-            check(name, text)
-
-    survives()
+@settings(max_examples=1_000)
+@given(ten_texts)
+def test_every_reader_and_reward_survives_ten_thousand_texts(texts):
+    for text in texts:
+        for reader in READERS.values():
+            reader(text)
+    for name in ENTRIES:
+        check(name, texts)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_reward_survives_the_hostile_completions(name):
-    for hostile in hostile_texts():
-        check(name, hostile.text)
+    check(name, [hostile.text for hostile in hostile_texts()])
 
 
 def test_every_reward_stands_in_the_table_of_the_documents():

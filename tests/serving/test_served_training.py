@@ -19,6 +19,7 @@ from chat_servers import ModelServer, drop, says
 from rich.console import Console
 from safetensors.torch import load_file
 from small_runs import write_recipe
+from warm_mmrl import in_turn
 
 from data_pipelines.gui.build import make_gui
 from mmrl.faults.endings import OffPolicy
@@ -156,17 +157,7 @@ def test_two_ranks_ask_for_their_own_shares_and_train_as_one_does(place, server,
         recipe(place, name, [server.url], {**ADAPTER, "staleness": bound}, **settings)
         for name, bound in zip(names, (0, 1), strict=True)
     ]
-    (place / "jobs.json").write_text(json.dumps([[file, [], False] for file in files]))
-    script = Path(__file__).parent.parent / "helpers" / "trainings.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    done = subprocess.run(
-        [*command, str(place / "jobs.json")],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    in_turn(2, [["train", file] for file in files])
     two, two_ahead = (place / "runs" / name for name in names)
     for line, its in zip(read_metrics(alone), read_metrics(two), strict=True):
         for name in ("reward", "length", "loss", "grad_norm", "staleness"):
