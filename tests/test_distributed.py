@@ -73,13 +73,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "evaluate": {"every": 3},
         },
         "mixed": {
+            "steps": 2,
             "prompts_per_step": 5,
             "model": {"path": str(folder / "model"), "vision": "trained", "adapter": {"rank": 4}},
             "data": {
                 "train": [str(folder / name) for name in ("gui/test.jsonl", "video/train.jsonl", "texts.jsonl")],
                 "budget": {"max_frames": 4},
             },
-            "sampling": {"max_new_tokens": 6},
+            "sampling": {"max_new_tokens": 4},
             "rewards": [f"{folder}/plugins.py:digits_in"],
             "loss": {"terms": [{"name": "clipped"}, {"name": "kl", "coef": 0.1}]},
             "optimizer": {"learning_rate": 1e-3},

@@ -27,6 +27,8 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 ROOT = Path(__file__).parents[2]
 LONGEST = 2**20
 """Bytes of a call: its arguments and variables."""
@@ -243,6 +245,9 @@ def run(arguments: list[str], folder: str, variables: dict[str, str], program: s
     os.environ.clear()
     os.environ.update(variables)
     sys.argv = [program or "mmrl", *arguments]
+    for module in list(sys.modules.values()):  # which read their width when they were made
+        if isinstance(console := vars(module).get("console"), Console) and "COLUMNS" in variables:
+            console.width = int(variables["COLUMNS"])
     status = 0
     try:
         if program:
