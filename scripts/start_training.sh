@@ -9,8 +9,8 @@
 # may have before that: `base=MODEL`, where later stages begin with what earlier ones make, is what a dry run looks at in their
 # place; `sample_settings=(key=value ...)` are settings of a dry run on the samples, where no judge is served.
 #
-# `--resume` goes on where the script was ended: files and models that are there are kept, as always, and runs that are there
-# are continued, where without it they are refused.
+# `--resume` goes on where the script was ended: files and models that are there are kept, as always, and runs and
+# supervised trainings that are there are continued, where without it they are refused.
 #
 # GPUS=8 bash scripts/train_x.sh ... trains with so many processes on this machine (scripts/launch/node.sh), and
 # LAUNCH="scripts/launch/nodes.sh" HOSTS=hostfile with whatever the command says. Supervised stages and evaluations are shared
@@ -85,7 +85,9 @@ elif [ -n "${GPUS-}" ]; then
 fi
 
 cold_start() { # FOLDER RECIPE [key=value ...]: supervised fine-tuning into FOLDER, unless it is there
-  [ -d "$1" ] || "${launch[@]}" sft "${@:2}" "${stage_settings[@]}" "${distribution[@]}"
+  local continued=()
+  if $resume && [ -f "$1.unfinished/sft.yaml" ]; then continued=(--resume); fi
+  [ -d "$1" ] || "${launch[@]}" sft "${@:2}" "${stage_settings[@]}" "${distribution[@]}" "${continued[@]}"
 }
 
 train() { # RECIPE [key=value ...], then the settings of the command line; with --resume a run that is there is continued

@@ -26,6 +26,7 @@ from mmrl.plugins import ConfigError
 from mmrl.replication.progress import Progress
 from mmrl.runs import layout
 from mmrl.runs.files import atomic_write, remove_folder
+from mmrl.runs.unfinished import SETTINGS, unfinished
 
 MMRL = (sys.executable, "-m", "mmrl.cli")
 """How the command is started."""
@@ -61,6 +62,13 @@ class Command:
         """The same with its key, which depends on those of the commands before it."""
         return replace(self, key=_digest([self.words, _contents(self.words), keys]))
 
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether `--resume` goes on with what is there."""
+        if self.words[0] == "train":
+            return (self.output / layout.CONFIG).is_file()
+        return self.words[0] == "sft" and (unfinished(self.output) / SETTINGS).is_file() and not self.output.exists()
+
 
 def output_of(words: Sequence[str], where: str) -> Path:
     """What a command line of the preparation writes. ConfigError where that cannot be known."""
@@ -88,13 +96,14 @@ class Runner:
         """Seconds that it took, now or when it was run. One that several experiments share is run once."""
         async with self._writing.setdefault(command.output, asyncio.Lock()):
             record = read_record(command)
-            same = record is not None and record["key"] == command.key and command.output.exists()
-            if record is not None and same and record["finished"]:
+            same = record is not None and record["key"] == command.key
+            if record is not None and same and record["finished"] and command.output.exists():
                 self.progress.kept(command.label)
                 return float(record["seconds"])
-            resume = same and (command.output / layout.CONFIG).is_file() and command.words[0] == "train"
-            if command.output.exists() and not resume:
-                _remove(command, record)
+            resume = same and command.was_interrupted
+            for left in (command.output, unfinished(command.output)) if not resume else ():
+                if left.exists():
+                    _remove(left, command, record)
             async with self._slots:
                 spent = float(record["seconds"]) if record is not None and resume else 0.0
                 return await self._run(command, ("--resume",) if resume else (), spent)
@@ -146,17 +155,17 @@ def read_record(command: Command) -> dict[str, Any] | None:
         return None
 
 
-def _remove(command: Command, record: dict[str, Any] | None) -> None:
+def _remove(left: Path, command: Command, record: dict[str, Any] | None) -> None:
     """Clear away what an older or unfinished command left; what no record knows is somebody else's."""
     if record is None:
         raise ConfigError(
-            f"{command.label}: {command.output} is there, but no record ({command.record}) says that `mmrl reproduce` "
+            f"{command.label}: {left} is there, but no record ({command.record}) says that `mmrl reproduce` "
             "made it.\n  Remove it, or name another place."
         )
-    if command.output.is_dir():
-        remove_folder(command.output)
+    if left.is_dir():
+        remove_folder(left)
     else:
-        command.output.unlink()
+        left.unlink()
 
 
 def _failure(command: Command, status: int) -> str:

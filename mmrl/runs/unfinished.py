@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 SETTINGS = "sft.yaml"
 
 
+def unfinished(out: Path) -> Path:
+    """Where the work on `out` is until it is there."""
+    return out.with_name(f"{out.name}.unfinished")
+
+
 class Unfinished:
     """`changed`: what is set otherwise than before, by key."""
 
@@ -39,7 +44,7 @@ class Unfinished:
     def open(cls, out: Path, settings: str, *, resume: bool) -> Unfinished:
         """Begin, or with `resume` go on from the newest checkpoint (from the start if there is none). Rank 0 takes the
         lock, for all ranks. ConfigError if that would overwrite another's work, or if there is nothing to resume."""
-        folder = out.with_name(f"{out.name}.unfinished")
+        folder = unfinished(out)
         return distributed.by_rank_0(lambda: cls._begin(folder, settings, resume=resume)) or cls(folder)
 
     @classmethod

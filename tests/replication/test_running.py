@@ -14,11 +14,13 @@ import yaml
 from rich.console import Console
 from small_experiments import TASK, experiment, run, write
 
+from data_pipelines.gui.build import make_gui_cold_start
 from mmrl.plugins import ConfigError
 from mmrl.replication.commands import Command, Runner, output_of, together
 from mmrl.replication.experiment import read_experiment
 from mmrl.replication.progress import Progress, last_line
 from mmrl.replication.running import check_plans, make_plan
+from mmrl.runs.unfinished import Unfinished, unfinished
 
 
 def records(folder: Path) -> dict[str, dict[str, Any]]:
@@ -124,6 +126,25 @@ def test_a_command_that_two_experiments_share_runs_once(place: Path, progress: P
     run_commands(progress, command("data", "make", "gui", "data/x", "count=2", "test_count=1", output="data/x"))
     assert len(Path("data/x/train.jsonl").read_text().splitlines()) == 2, "other words, other content"
     assert not Path("data/x/extra").exists(), "nothing of the older one stays"
+
+
+def test_an_interrupted_sft_goes_on_unless_its_words_are_others(place: Path, progress: Progress) -> None:
+    make_gui_cold_start(Path("data/cold"), count=2)
+    settings = {"out": "models/x", "steps": 1, "batch_size": 1, "data": {"train": "data/cold/cold_start.jsonl"}}
+    Path("sft.yaml").write_text(yaml.safe_dump(settings))
+    sft = command("sft", "sft.yaml", output="models/x")
+    left = unfinished(sft.output)
+    Unfinished.open(sft.output, "steps: 1", resume=False).close()
+    with pytest.raises(ConfigError, match=r"models/x.unfinished is there, but no record"):
+        run_commands(progress, sft)
+    sft.record.parent.mkdir(exist_ok=True)
+    for key, resumed in ((sft.key, True), ("other", False)):
+        sft.record.write_text(json.dumps({"key": key, "finished": False, "seconds": 1.0}))
+        run_commands(progress, sft)
+        assert ("with other settings than before: " in sft.log.read_text()) == resumed
+        assert sft.output.is_dir() and not left.exists()
+        shutil.rmtree(sft.output)
+        Unfinished.open(sft.output, "steps: 1", resume=False).close()
 
 
 def test_two_experiments_may_not_make_one_output_differently(place: Path) -> None:
