@@ -118,7 +118,7 @@ def run(
             progress.update(task, advance=1, loss=f"loss {recent(losses):.4f}")
             if not console.is_terminal and (step + 1) % max(1, config.steps // 20) == 0:
                 console.print(f"step {step + 1}/{config.steps} loss {recent(losses):.4f}", highlight=False)
-            if (step + 1) == config.steps:
+            if step + 1 == config.steps:
                 break
             asked = stop.agreed()
             if asked or (config.checkpoint_every and (step + 1) % config.checkpoint_every == 0):

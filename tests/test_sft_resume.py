@@ -105,6 +105,8 @@ def test_what_cannot_be_resumed_and_other_settings_are_said(
             run(resume=True)
     with pytest.raises(ConfigError, match=r"(?s)step-000008 is its last.*Go on with --resume, or remove that folder."):
         run()
+    with pytest.raises(ConfigError, match=r"steps = 9, and .*out.unfinished has made 9 already"):
+        run("steps=9", resume=True)
     said = run("optimizer.learning_rate=0.0005", resume=True)
     assert "with other settings than before: optimizer.learning_rate 0.001 -> 0.0005" in said
     assert "goes on after step 9 of 12" in said and not (tmp_path / "out.unfinished").exists()

@@ -1,8 +1,10 @@
 """A supervised training that is not at its end: `<out>.unfinished/`, which goes when `<out>` is there.
 
-sft.yaml       its settings
-checkpoints/   the newest one, as those of a run (`checkpoints.py`), with the losses so far
-.lock          one process at a time
+    sft.yaml       its settings
+    checkpoints/   the newest one, as those of a run (`checkpoints.py`), with the losses so far
+    .lock          one process at a time
+
+Afterwards `<out>` alone is there: a model, and sft_loss.json.
 """
 
 from __future__ import annotations
@@ -57,7 +59,11 @@ class Unfinished:
             remove_leftovers(folder)
             work = cls(folder, lock)
             if resume:
-                work.changed = changed_settings(yaml.safe_load(before.read_text("utf-8")), yaml.safe_load(settings))
+                now = yaml.safe_load(settings)
+                made = 0 if work._checkpoint is None else int(read_state(work._checkpoint)["step"]) + 1
+                if made >= now["steps"]:
+                    raise ConfigError(f"steps = {now['steps']}, and {folder} has made {made} already.")
+                work.changed = changed_settings(yaml.safe_load(before.read_text("utf-8")), now)
             elif work._checkpoint is not None:
                 raise ConfigError(
                     f"{folder} is a training that was interrupted; {work._checkpoint.name} is its last checkpoint.\n"
