@@ -10,6 +10,7 @@ On several ranks each encodes and learns its share of a step's chats, in losses 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ from mmrl.randomness import numpy_generator
 from mmrl.records import Sample
 from mmrl.runs.changes import in_words
 from mmrl.runs.files import atomic_folder, atomic_write
-from mmrl.runs.unfinished import Unfinished
+from mmrl.runs.unfinished import Unfinished, clear, refuse
 
 Encoded = tuple[Prompt, Tensor]
 """A whole chat, and bool[L]: the tokens to learn, never the first."""
@@ -58,8 +59,12 @@ def sft(config: SftConfig, console: Console | None = None, *, resume: bool = Fal
     console.quiet = console.quiet or distributed.rank() > 0
     check_processes(config, where=f"mmrl sft to {config.out}", ranks=distributed.size())
     out = Path(config.out)
-    if out.exists():
-        raise ConfigError(f"out = {out} exists already; name another folder, or remove it.")
+    if resume and out.is_dir():
+        console.print(f"{out} is there already: nothing is left to do")
+        if distributed.rank() == 0:
+            clear(out)
+        return out
+    refuse(out, steps=config.steps, resume=resume)
     configure(config.data.decode)
     samples = read_data(config.data.train, config.data, console, need_target=False)
     policy = VLMPolicy.load(config.model, config.data.budget)
@@ -71,7 +76,9 @@ def sft(config: SftConfig, console: Console | None = None, *, resume: bool = Fal
     console.print(
         f"{len(samples):,} chats; {config.steps} steps of {config.batch_size}{spread(config)}", soft_wrap=True
     )
-    work = Unfinished.open(out, dump(config), resume=resume)
+    work = Unfinished.open(out, dump(config) + f"chats: {fingerprint(samples)}\n", resume=resume)
+    if resume:
+        console.print(f"goes on after step {work.steps} of {config.steps}")
     if work.changed:
         said = f"warning: with other settings than before: {in_words(work.changed)}"
         console.print(said, style="yellow", markup=False)
@@ -97,8 +104,6 @@ def run(
     work.restore_model(policy)
     updater = make_updater(policy, config)
     losses = work.restore(updater)
-    if losses:
-        console.print(f"goes on after step {len(losses)} of {config.steps}")
     progress = Progress(
         TextColumn("step"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn(),
         console=console,
@@ -153,6 +158,14 @@ def watched(step: Callable[[], int]) -> Iterator[None]:
                     "distribution.strategy=zero3 need less. Then go on with `--resume`."
                 ) from error
             raise
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """How many chats, and which."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(json.dumps([sample.id, sample.messages], default=str).encode())
+    return f"{len(samples)} ({digest.hexdigest()[:12]})"
 
 
 def save(policy: VLMPolicy, losses: Sequence[float], out: Path) -> None:

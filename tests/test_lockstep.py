@@ -37,7 +37,7 @@ class Rank:
         self.layers = [Layer(seed) for seed in range(PARTS)]
         self.ran: list[tuple[int, bool]] = []
         parts = [
-            Part(layer, smallest=lambda layer=layer: layer(inputs=torch.zeros(1, 4)), joins="inputs" if i else None)
+            Part(layer, smallest=lambda layer=layer: layer(inputs=torch.ones(1, 4)), joins="inputs" if i else None)
             for i, layer in enumerate(self.layers)
         ]
         self.lockstep = Lockstep(parts, everywhere=everywhere)
@@ -53,6 +53,7 @@ class Rank:
         loss = self.lockstep.run(lambda: self.forward(calls, hidden)).sum()
         if self.lockstep.loose:
             loss = loss + torch.stack(self.lockstep.loose).sum()
+            self.lockstep.loose.clear()
         loss.backward()
         return [layer.weight.grad for layer in self.layers]
 
@@ -60,7 +61,7 @@ class Rank:
 @contextmanager
 def meeting(size: int) -> Iterator[Callable[[Callable[[int], Any]], list[Any]]]:
     """Runs a call per rank, in threads for which `distributed.smallest` is that of their numbers."""
-    here, barrier, numbers = threading.local(), threading.Barrier(size, timeout=20), [0] * size
+    here, barrier, numbers = threading.local(), threading.Barrier(size, timeout=5), [0] * size
 
     def smallest(number: int) -> int:
         numbers[here.rank] = number
@@ -104,17 +105,23 @@ def test_whatever_the_ranks_generate_all_run_the_same_parts_in_the_same_order(pl
 
 
 @settings(max_examples=40, deadline=None)
-@given(plans=st.lists(some_parts, min_size=2, max_size=4))
-def test_gradients_are_a_ranks_own_and_there_for_every_part_that_any_rank_ran(plans: list[list[int]]):
+@given(plans=st.lists(st.tuples(some_parts, some_parts), min_size=2, max_size=4))
+def test_gradients_are_a_ranks_own_and_there_for_every_part_that_any_rank_ran(plans: list[tuple[list[int], ...]]):
+    """Over two passes, whose gradients add up."""
     ranks = [Rank() for _ in plans]
     hidden = torch.ones(2, 4)
+
+    def train(rank: int) -> list[Tensor | None]:
+        return [ranks[rank].gradients(plan, hidden) for plan in plans[rank]][-1]
+
     with meeting(len(plans)) as together:
-        found = together(lambda rank: ranks[rank].gradients(plans[rank], hidden))
+        found = together(train)
     assert all(rank.ran == ranks[0].ran for rank in ranks)
-    used = {index for plan in plans for index in plan}
-    for gradients, plan in zip(found, plans, strict=True):
+    used = {index for two in plans for plan in two for index in plan}
+    for gradients, two in zip(found, plans, strict=True):
         alone = Rank(everywhere=False)
-        alone.forward(plan, hidden).sum().backward()
+        for plan in two:
+            alone.forward(plan, hidden).sum().backward()
         for index, gradient in enumerate(gradients):
             assert (gradient is not None) == (index in used)
             if gradient is not None:
@@ -139,3 +146,14 @@ def test_where_each_rank_runs_for_itself_a_part_without_rows_gets_a_gradient_of_
     gradients = rank.gradients([0], torch.ones(2, 4))
     assert [gradient is not None and bool(gradient.any()) for gradient in gradients] == [True, False, False]
     assert rank.ran == [(0, True), (1, True), (2, True)]
+    rank.ran.clear()
+    rank.gradients([1], torch.ones(2, 4))
+    assert sorted(rank.ran) == [(0, True), (1, True), (2, True)], "the second pass too"
+
+
+def test_after_a_section_a_part_meets_nobody():
+    rank = Rank()
+    with meeting(1) as together:
+        together(lambda _: rank.lockstep.run(lambda: None))
+    rank.forward([0], torch.ones(2, 4))
+    assert rank.ran[-1] == (0, True)

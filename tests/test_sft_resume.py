@@ -14,6 +14,7 @@ import warm_mmrl
 from rich.console import Console
 
 from data_pipelines.gui.build import make_gui_cold_start
+from mmrl import distributed
 from mmrl.config import SftConfig, load_config
 from mmrl.plugins import ConfigError
 from mmrl.policies.vlm import VLMPolicy
@@ -52,9 +53,11 @@ def end(process: warm_mmrl.Process, code: int) -> str:
     return said
 
 
-def wait_for_checkpoint(unfinished: Path, process: warm_mmrl.Process) -> None:
-    while latest_checkpoint(unfinished) is None:
-        assert process.poll() is None, process.communicate()[0]
+def wait_for_another(before: Path | None, unfinished: Path, process: warm_mmrl.Process) -> None:
+    """Checkpoint."""
+    deadline = time.monotonic() + 60
+    while latest_checkpoint(unfinished) == before:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate(1)
         time.sleep(0.01)
 
 
@@ -65,15 +68,13 @@ def test_killed_and_stopped_it_ends_in_the_same_bits(config: Path, tmp_path: Pat
     sft(load_config(config, [f"out={whole}", *STEPS_OF_SECONDS], kind=SftConfig), Console(quiet=True))
 
     killed = start(config, torn, *STEPS_OF_SECONDS)
-    wait_for_checkpoint(unfinished, killed)
+    wait_for_another(None, unfinished, killed)
     killed.kill()
     end(killed, -signal.SIGKILL)
     assert not torn.exists()
 
     stopped = start(config, torn, "--resume", *STEPS_OF_SECONDS)
-    before = latest_checkpoint(unfinished)
-    while latest_checkpoint(unfinished) == before:
-        assert stopped.poll() is None, stopped.communicate()
+    wait_for_another(latest_checkpoint(unfinished), unfinished, stopped)
     stopped.send_signal(signal.SIGTERM)
     assert "which has a checkpoint. `--resume` goes on from there." in end(stopped, 75)
 
@@ -103,13 +104,48 @@ def test_what_cannot_be_resumed_and_other_settings_are_said(
         broken.setattr("mmrl.sft.save", lambda policy, losses, out: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(resume=True)
-    with pytest.raises(ConfigError, match=r"(?s)step-000008 is its last.*Go on with --resume, or remove that folder."):
+    with pytest.raises(ConfigError, match=r"(?s)of which 9 steps have.*Go on with --resume, or remove that folder."):
         run()
+    for words, says in (
+        (["model.adapter.rank=4"], "does not fit these settings, or is damaged"),
+        (["model.path=nowhere"], "nowhere"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            run(*words, resume=True)
     with pytest.raises(ConfigError, match=r"steps = 9, and .*out.unfinished has made 9 already"):
         run("steps=9", resume=True)
     said = run("optimizer.learning_rate=0.0005", resume=True)
     assert "with other settings than before: optimizer.learning_rate 0.001 -> 0.0005" in said
     assert "goes on after step 9 of 12" in said and not (tmp_path / "out.unfinished").exists()
+    (tmp_path / "out.unfinished").mkdir()
+    assert "is there already: nothing is left to do" in run(resume=True)
+    assert not (tmp_path / "out.unfinished").exists()
+    with pytest.raises(ConfigError, match="exists already"):
+        run()
+
+
+def test_a_model_that_another_process_has_finished_meanwhile_is_not_made_again(config: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(ConfigError, match="exists already"):
+        Unfinished.open(out, "steps: 1", resume=False)
+
+
+def test_a_rank_that_sees_another_folder_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(distributed, "gather", lambda value: [value, 3])
+    monkeypatch.setattr(distributed, "by_rank_0", lambda call: call())
+    with pytest.raises(ConfigError, match=r"rank 0 finds 0 steps made in .*out.unfinished, and rank 1 3"):
+        Unfinished.open(tmp_path / "out", "steps: 9", resume=False)
+    monkeypatch.undo()
+    Unfinished.open(tmp_path / "out", "steps: 9", resume=False).close()
+
+
+@pytest.mark.parametrize("text", ["{", "12", "\udcff"])
+def test_damaged_settings_are_named(tmp_path: Path, text: str):
+    (tmp_path / "out.unfinished").mkdir()
+    (tmp_path / "out.unfinished/sft.yaml").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ConfigError, match=r"out.unfinished/sft.yaml is damaged"):
+        Unfinished.open(tmp_path / "out", "steps: 1", resume=True)
 
 
 def test_one_process_at_a_time(tmp_path: Path):

@@ -97,7 +97,8 @@ class Runner:
         async with self._writing.setdefault(command.output, asyncio.Lock()):
             record = read_record(command)
             same = record is not None and record["key"] == command.key
-            if record is not None and same and record["finished"] and command.output.exists():
+            whole = command.words[0] == "sft" or (record is not None and record["finished"])  # its output is atomic
+            if record is not None and same and whole and command.output.exists():
                 self.progress.kept(command.label)
                 return float(record["seconds"])
             resume = same and command.was_interrupted

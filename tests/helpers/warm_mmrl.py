@@ -11,9 +11,11 @@ point (launchers, the doctor), tests start real ones.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
 import os
+import random
 import runpy
 import select
 import shutil
@@ -23,10 +25,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy
 from rich.console import Console
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +106,8 @@ class Process:
     def _ended(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._socket], [], [], timeout)[0]:
             self.returncode = int(self._lines.readline())
+            self._lines.close()
+            self._socket.close()
         return self.returncode
 
 
@@ -136,16 +142,21 @@ def on_ranks(count: int, arguments: Sequence[str], *, program: str = "", folder:
     ]  # fmt: skip
 
 
-def in_turn(count: int, commands: Sequence[Sequence[str]], *, within: float = 120.0) -> str:
+def in_turn(count: int, commands: Sequence[Sequence[str]], *, within: float = 300.0) -> str:
     """`mmrl COMMAND` on so many ranks, one command after another; what they printed. Each ends well, in seconds."""
     said = ""
     for command in commands:
         processes = on_ranks(count, command)
+        deadline = time.monotonic() + within
         try:
-            found = [process.communicate(within) for process in processes]
+            for process in processes:
+                process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            pass
         finally:
             for process in processes:
                 process.kill()
+        found = [process.communicate(20) for process in processes]
         assert not any(process.returncode for process in processes), f"{command}\n" + "".join(map("".join, found))
         said += "".join(output for output, _ in found)
     return said
@@ -226,14 +237,22 @@ def answer(client: socket.socket) -> None:
     head, streams, _, _ = socket.recv_fds(client, 8, 3)
     size, received = int(head), b""
     while len(received) < size:
-        received += client.recv(LONGEST)
+        if not (part := client.recv(LONGEST)):
+            return
+        received += part
     pid = os.fork()
     if pid == 0:
         client.close()
         run(*json.loads(received), streams)
     client.sendall(b"%d\n" % pid)
+    ended = os.pidfd_open(pid)
+    if ended not in select.select([client, ended], [], [])[0]:  # who asked for it is gone, and says no more
+        os.kill(pid, signal.SIGTERM)
+        if not select.select([ended], [], [], 10.0)[0]:
+            os.kill(pid, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    client.sendall(b"%d\n" % status)
+    with contextlib.suppress(OSError):
+        client.sendall(b"%d\n" % status)
 
 
 def run(arguments: list[str], folder: str, variables: dict[str, str], program: str, streams: list[int]) -> None:
@@ -245,6 +264,8 @@ def run(arguments: list[str], folder: str, variables: dict[str, str], program: s
     os.environ.clear()
     os.environ.update(variables)
     sys.argv = [program or "mmrl", *arguments]
+    random.seed()
+    numpy.random.seed()
     for module in list(sys.modules.values()):  # which read their width when they were made
         if isinstance(console := vars(module).get("console"), Console) and "COLUMNS" in variables:
             console.width = int(variables["COLUMNS"])

@@ -140,6 +140,7 @@ def test_an_interrupted_sft_goes_on_unless_its_words_are_others(place: Path, pro
     sft.record.parent.mkdir(exist_ok=True)
     for key, resumed in ((sft.key, True), ("other", False)):
         sft.record.write_text(json.dumps({"key": key, "finished": False, "seconds": 1.0}))
+        (left / "sft.yaml").write_text("steps: 1")
         run_commands(progress, sft)
         assert ("with other settings than before: " in sft.log.read_text()) == resumed
         assert sft.output.is_dir() and not left.exists()

@@ -60,7 +60,7 @@ def check(name: str, texts: Sequence[str]) -> None:
     low, high = entry.info.range
     sample = FILM if "temporal" in BUILTIN[name] else IMAGE
     right = right_answers(sample, entry.info.needs)[:1]
-    calls = [texts] if entry.info.scope == "row" else [[text, *right, ""] for text in texts]
+    calls = [texts, texts[:1]] if entry.info.scope == "row" else [[text, *right, ""] for text in texts]
     function = entry.reward.bind(entry.stage.settings)
     for call in calls:
         read = make_rollouts(call, sample, entry.stage.settings) if entry.info.reads == "rollouts" else call
